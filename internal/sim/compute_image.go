@@ -1,0 +1,149 @@
+package sim
+
+import (
+	"net/http"
+	"strings"
+)
+
+const imageType = "Microsoft.Compute/images"
+
+// checkImage: only a generalised machine can be captured.
+func checkImage(w *Azure, in ask) *refusal {
+	id := text(in.body, "properties", "sourceVirtualMachine", "id")
+	if in.old != nil {
+		return nil
+	}
+	v := w.find(id)
+	if v == nil {
+		return refuse(404, "NotFound", "The entity was not found in this Azure location.")
+	}
+	if !sameRegion(v.location, in.location) {
+		return refuse(400, "InvalidParameter", "The source virtual machine is not in the location of the image.")
+	}
+	if !machineOf(v).generalized {
+		return refuse(409, "OperationNotAllowed", "The operation 'Create Image' requires the Virtual Machine '"+v.name+"' to be Generalized.")
+	}
+	if s := text(v.props, "securityProfile", "securityType"); s == "TrustedLaunch" || s == "ConfidentialVM" {
+		return refuse(409, "OperationNotAllowed", "The operation 'Create Image' is not supported for virtual machines with security type '"+s+"'.")
+	}
+	return nil
+}
+
+func fillImage(w *Azure, r *resource, in ask) {
+	if in.old != nil && r.aux != nil {
+		return
+	}
+	p := copyMap(mapping(in.body, "properties"))
+	v := w.find(text(p, "sourceVirtualMachine", "id"))
+	if v != nil {
+		m := machineOf(v)
+		r.aux = capture(m)
+		disk := map[string]any{"osType": "Windows", "osState": "Generalized", "caching": "ReadWrite", "storageAccountType": "Standard_LRS", "managedDisk": map[string]any{"id": diskID(v.id, v.props)}}
+		p["storageProfile"] = map[string]any{"osDisk": disk, "dataDisks": []any{}, "zoneResilient": truth(p, "storageProfile", "zoneResilient")}
+		if text(p, "hyperVGeneration") == "" {
+			p["hyperVGeneration"] = "V1"
+		}
+	}
+	r.props = p
+}
+
+// capture copies what a stopped machine's disk holds.
+func capture(m *machine) content {
+	return content{disk: m.content.disk.Clone(), user: m.user, password: m.password, windows: m.content.windows, generalized: m.generalized}
+}
+
+func doneImage(_ *Azure, r *resource) *refusal {
+	if d := mapping(r.props, "storageProfile", "osDisk"); d != nil {
+		d["diskSizeGB"] = 127
+	}
+	return nil
+}
+
+// market is the marketplace, the sizes and the usages: what hangs off the subscription's Compute provider. nil: not that.
+func (w *Azure) market(q *request, sub string, parts, low []string) *reply {
+	if low[1] != "microsoft.compute" || q.method != http.MethodGet {
+		return nil
+	}
+	if len(low) == 3 && low[2] == "skus" {
+		if bad := w.authorize(q.who, "Microsoft.Compute/skus/read", "/subscriptions/"+sub); bad != nil {
+			return failed(bad)
+		}
+		return &reply{status: 200, body: map[string]any{"value": w.sizesIn(q.query.Get("$filter"))}}
+	}
+	if len(low) < 5 || low[2] != "locations" || low[4] != "publishers" {
+		return nil
+	}
+	if bad := w.authorize(q.who, "Microsoft.Compute/locations/publishers/read", "/subscriptions/"+sub); bad != nil {
+		return failed(bad)
+	}
+	location := regionKey(parts[3])
+	if _, ok := findRegion(location); !ok {
+		return failed(refuse(400, "NoRegisteredProviderFound", "No registered resource provider found for location '"+location+"' and API version '"+q.query.Get("api-version")+"' for type 'locations/publishers'."))
+	}
+	// publishers/P/artifacttypes/vmimage/offers/O/skus/S/versions/V
+	var path []string
+	for _, i := range []int{5, 9, 11} {
+		if len(parts) > i {
+			path = append(path, parts[i])
+		}
+	}
+	if len(parts) == 14 && low[12] == "versions" {
+		m, ok := findMarketImage(path[0], path[1], path[2])
+		if ok {
+			if v, has := m.exact(parts[13]); has {
+				return &reply{status: 200, body: m.body(sub, location, v)}
+			}
+		}
+		return failed(refuse(404, "NotFound", "Artifact: VMImage was not found."))
+	}
+	list, missing := marketList(sub, location, path)
+	if missing != "" {
+		return failed(refuse(404, "NotFound", missing+" was not found."))
+	}
+	return &reply{status: 200, body: append([]any{}, list...)}
+}
+
+// sizesIn is the list of resource SKUs of the region a filter names.
+func (w *Azure) sizesIn(filter string) []any {
+	location := ""
+	if m := filterTerm.FindStringSubmatch(filter); m != nil && strings.EqualFold(m[1], "location") {
+		location = regionKey(m[2])
+	}
+	out := []any{}
+	for _, r := range regions() {
+		if location != "" && r.name != location {
+			continue
+		}
+		for _, s := range vmSizes() {
+			caps := []any{}
+			add := func(name, value string) { caps = append(caps, map[string]any{"name": name, "value": value}) }
+			add("vCPUs", itoa(s.cores))
+			add("MemoryGB", trimZero(s.memoryMB))
+			add("MaxDataDiskCount", itoa(s.disks))
+			add("HyperVGenerations", s.gens)
+			add("CpuArchitectureType", "x64")
+			if !s.trusted {
+				add("TrustedLaunchDisabled", "True")
+			}
+			restrictions := []any{}
+			if w.cfg.Scenario != nil {
+				for _, name := range w.cfg.Scenario.UnavailableSizes[r.name] {
+					if strings.EqualFold(name, s.name) {
+						restrictions = append(restrictions, map[string]any{"type": "Location", "values": []any{r.name}, "restrictionInfo": map[string]any{"locations": []any{r.name}}, "reasonCode": "NotAvailableForSubscription"})
+					}
+				}
+			}
+			out = append(out, map[string]any{"resourceType": "virtualMachines", "name": s.name, "tier": "Standard", "size": strings.TrimPrefix(s.name, "Standard_"), "family": s.family,
+				"locations": []any{r.name}, "locationInfo": []any{map[string]any{"location": r.name, "zones": []any{"1", "2", "3"}, "zoneDetails": []any{}}}, "capabilities": caps, "restrictions": restrictions})
+		}
+	}
+	return out
+}
+
+// trimZero writes memory in GB as Azure does: "8", "3.5".
+func trimZero(mb int) string {
+	if mb%1024 == 0 {
+		return itoa(mb / 1024)
+	}
+	return strings.TrimRight(itoa(mb/1024)+"."+itoa(mb%1024*1000/1024), "0")
+}

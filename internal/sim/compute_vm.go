@@ -1,0 +1,457 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"ingot/internal/sim/guest"
+)
+
+const (
+	vmType   = "Microsoft.Compute/virtualMachines"
+	diskType = "Microsoft.Compute/disks"
+)
+
+// machine is what stands behind a VM.
+type machine struct {
+	guest          guest.Machine
+	addrs          []string // its keys in Azure.guests
+	power          string   // starting, running, stopped, deallocated
+	generalized    bool
+	user, password string
+	certificateURL string
+	content        content
+}
+
+// content is what a disk or an image holds: the guest's own disk, and the account that a specialised image brings along.
+type content struct {
+	disk           *guest.Disk
+	user, password string
+	windows        bool
+	generalized    bool // the image says that it is; the disk may know better
+}
+
+func machineOf(r *resource) *machine {
+	m, ok := r.aux.(*machine)
+	if !ok {
+		m = &machine{}
+		r.aux = m
+	}
+	return m
+}
+
+// source resolves an image reference.
+func (w *Azure) source(ref map[string]any, location string) (c content, generation, security string, plan, exact string, bad *refusal) {
+	if id := text(ref, "id"); id != "" {
+		r := w.find(id)
+		if r != nil && r.typ == definitionType { // without a version: the newest
+			var best *resource
+			for _, v := range children(w, r.id, versionType) {
+				if !truth(v.props, "publishingProfile", "excludeFromLatest") && v.state == "Succeeded" && (best == nil || versionLess(best.name, v.name)) {
+					best = v
+				}
+			}
+			r = best
+		}
+		switch {
+		case r == nil:
+			return c, "", "", "", "", refuse(404, "NotFound", "The entity was not found in this Azure location.")
+		case r.typ == versionType:
+			d := w.find(parentID(r.id))
+			in := false
+			for _, s := range items(w.replication(r), "summary") {
+				in = in || sameRegion(text(s, "region"), location) && text(s, "state") == "Completed"
+			}
+			if !in {
+				return c, "", "", "", "", refuse(404, "GalleryImageNotFound", "The gallery image "+r.id+" is not available in "+location+" region. Please contact image owner to replicate to this region, or change your requested region.")
+			}
+			return r.aux.(*versionData).content, text(d.props, "hyperVGeneration"), feature(d.props), "", r.name, nil
+		case r.typ == imageType:
+			if !sameRegion(r.location, location) {
+				return c, "", "", "", "", refuse(400, "InvalidParameter", "The image "+r.id+" is not in the region of the virtual machine.")
+			}
+			return r.aux.(content), text(r.props, "hyperVGeneration"), "", "", "", nil
+		}
+		return c, "", "", "", "", refuse(400, "InvalidParameter", "The value of parameter imageReference.id is invalid.")
+	}
+	p, o, s, v := text(ref, "publisher"), text(ref, "offer"), text(ref, "sku"), text(ref, "version")
+	missing := refuse(404, "PlatformImageNotFound", "The platform image '"+p+":"+o+":"+s+":"+v+"' is not available. Verify that all fields in the storage profile are correct. For more details about storage profile information, please refer to https://aka.ms/storageprofile")
+	m, ok := findMarketImage(p, o, s)
+	if !ok {
+		return c, "", "", "", "", missing
+	}
+	exact, ok = m.exact(v)
+	if !ok {
+		return c, "", "", "", "", missing
+	}
+	if m.plan {
+		plan = m.sku
+	}
+	return content{disk: guest.NewDisk(), windows: m.os == "Windows", generalized: true}, m.generation, m.security, plan, exact, nil
+}
+
+func feature(props map[string]any) string {
+	for _, f := range items(props, "features") {
+		if text(f, "name") == "SecurityType" {
+			return text(f, "value")
+		}
+	}
+	return ""
+}
+
+// checkVM holds a machine against Compute's rules.
+func checkVM(w *Azure, in ask) *refusal {
+	p := mapping(in.body, "properties")
+	if in.old != nil {
+		return nil
+	}
+	size, ok := findSize(text(p, "hardwareProfile", "vmSize"))
+	if !ok {
+		return refuse(400, "InvalidParameter", "The value "+text(p, "hardwareProfile", "vmSize")+" provided for the VM size is not valid. The valid sizes in the current region are listed by: az vm list-skus.")
+	}
+	if s := w.cfg.Scenario; s != nil {
+		for _, name := range s.UnavailableSizes[in.location] {
+			if strings.EqualFold(name, size.name) {
+				return refuse(409, "SkuNotAvailable", "The requested VM size for resource 'Following SKUs have failed for Capacity Restrictions: "+size.name+"' is currently not available in location '"+in.location+
+					"'. Please try another size or deploy to a different location or different zone. See https://aka.ms/azureskunotavailable for details.")
+			}
+		}
+		if limit, ok := s.Quota[in.location]; ok {
+			used := 0
+			for _, v := range w.all(vmType) {
+				if have, ok := findSize(text(v.props, "hardwareProfile", "vmSize")); ok && sameRegion(v.location, in.location) && machineOf(v).power != "deallocated" {
+					used += have.cores
+				}
+			}
+			if used+size.cores > limit {
+				return refuse(409, "OperationNotAllowed", fmt.Sprintf("Operation could not be completed as it results in exceeding approved Total Regional Cores quota. Additional details - Deployment Model: Resource Manager, Location: %s, Current Limit: %d, Current Usage: %d, Additional Required: %d, (Minimum) New Limit Required: %d. Submit a request for Quota increase at https://aka.ms/ProdportalCRP/?#create/Microsoft.Support/Parameters/ by specifying parameters listed in the 'Details' section for deployment to succeed.", in.location, limit, used, size.cores, used+size.cores))
+			}
+		}
+	}
+	c, generation, security, plan, _, bad := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
+	if bad != nil {
+		return bad
+	}
+	if plan != "" && text(in.body, "plan", "name") == "" {
+		return refuse(400, "VMMarketplaceInvalidInput", "Creating a virtual machine from Marketplace image or a custom image sourced from a Marketplace image requires Plan information in the request. OS disk name is '"+text(p, "storageProfile", "osDisk", "name")+"'.")
+	}
+	if !strings.Contains(size.gens, generation) {
+		return refuse(400, "BadRequest", "The selected VM size '"+size.name+"' cannot boot Hypervisor Generation '"+strings.TrimPrefix(generation, "V")+"'. If this was a Create operation please check that the Hypervisor Generation of the Image matches the Hypervisor Generation of the selected VM Size. For more information, see https://aka.ms/azuregen2vm")
+	}
+	switch text(p, "securityProfile", "securityType") {
+	case "TrustedLaunch":
+		if generation == "V1" || !strings.HasPrefix(security, "TrustedLaunch") {
+			return refuse(400, "BadRequest", "The provided image does not support security type 'TrustedLaunch'. Please use an image that is Trusted Launch supported.")
+		}
+	case "":
+		if truth(p, "securityProfile", "uefiSettings", "secureBootEnabled") {
+			return refuse(400, "BadRequest", "Use of UEFI settings is not supported for SecurityType 'Standard'.")
+		}
+	}
+	o := mapping(p, "osProfile")
+	switch {
+	case c.generalized && o == nil:
+		return refuse(400, "InvalidParameter", "Required parameter 'osProfile' is missing (null).")
+	case !c.generalized && o != nil:
+		return refuse(400, "InvalidParameter", "Parameter 'osProfile' is not allowed.")
+	}
+	if o != nil {
+		if n := text(o, "computerName"); n == "" || c.windows && len(n) > 15 {
+			return refuse(400, "InvalidParameter", "Windows computer name cannot be more than 15 characters long, be entirely numeric, or contain the following characters: ` ~ ! @ # $ % ^ & * ( ) = + _ [ ] { } \\ | ; : . ' \" , < > / ?.")
+		}
+		if l := len(text(o, "adminPassword")); c.windows && (l < 8 || l > 123) {
+			return refuse(400, "InvalidParameter", "The supplied password must be between 8-123 characters long and must satisfy at least 3 of password complexity requirements from the following: Contains an uppercase character; Contains a lowercase character; Contains a numeric digit; Contains a special character; Control characters are not allowed")
+		}
+		for _, l := range items(o, "windowsConfiguration", "winRM", "listeners") {
+			if url := text(l, "certificateUrl"); url != "" {
+				value, ok := w.secretByURL(url)
+				if !ok {
+					return refuse(400, "KeyVaultSecretDoesNotExist", "The Key Vault secret referenced with the URL "+url+" does not exist or cannot be read.")
+				}
+				if _, err := machineCertificate(value); err != nil {
+					return refuse(400, "CertificateImproperlyFormatted", "The secret's JSON representation retrieved from "+url+" has data field which is not properly formatted.")
+				}
+			}
+		}
+	}
+	nics := items(p, "networkProfile", "networkInterfaces")
+	if len(nics) == 0 {
+		return refuse(400, "InvalidParameter", "Virtual Machine must have at least one network interface.")
+	}
+	for _, n := range nics {
+		nic := w.find(text(n, "id"))
+		if nic == nil || !sameRegion(nic.location, in.location) {
+			return missingReference(text(n, "id"), in.id)
+		}
+		if user := nicUser(w, nic.id); user != nil {
+			return nicInUse(nic.id, user.id)
+		}
+	}
+	if d := w.find(diskID(in.id, p)); d != nil {
+		return refuse(409, "Conflict", "Disk "+d.name+" already exists in resource group "+strings.ToUpper(idPart(d.id, "resourceGroups"))+". Only CreateOption.Attach is supported.")
+	}
+	return nil
+}
+
+// diskID is the OS disk's id: by the name that was asked for, or one made of the machine's.
+func diskID(vmID string, props map[string]any) string {
+	name := text(props, "storageProfile", "osDisk", "name")
+	if name == "" {
+		name = lastPart(vmID) + "_OsDisk_1"
+	}
+	return parentID(vmID) + "/disks/" + name
+}
+
+func fillVM(w *Azure, r *resource, in ask) {
+	p := copyMap(mapping(in.body, "properties"))
+	m := machineOf(r)
+	if in.old != nil && m.power != "" {
+		// An update keeps what only a creation may set.
+		for key, v := range p {
+			if key != "storageProfile" && key != "osProfile" {
+				r.props[key] = v
+			}
+		}
+		return
+	}
+	c, _, _, _, exact, _ := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
+	if c.disk != nil {
+		c.disk = c.disk.Clone()
+	}
+	m.power, m.content = "starting", c
+	m.user, m.password = c.user, c.password
+	if o := mapping(p, "osProfile"); o != nil {
+		m.user, m.password = text(o, "adminUsername"), text(o, "adminPassword")
+		for _, l := range items(o, "windowsConfiguration", "winRM", "listeners") {
+			m.certificateURL = text(l, "certificateUrl")
+		}
+		delete(o, "adminPassword")
+		delete(o, "customData")
+		if o["secrets"] == nil {
+			o["secrets"] = []any{}
+		}
+		o["allowExtensionOperations"], o["requireGuestProvisionSignal"] = true, true
+	}
+	p["vmId"], p["timeCreated"] = w.uuid(), stamp(w.clock.Now())
+	delete(p, "userData")
+	storage := mapping(p, "storageProfile")
+	if exact != "" {
+		mapping(storage, "imageReference")["exactVersion"] = exact
+	}
+	osDisk := mapping(storage, "osDisk")
+	if osDisk == nil {
+		osDisk = map[string]any{}
+		storage["osDisk"] = osDisk
+	}
+	id := diskID(r.id, p)
+	osDisk["name"] = lastPart(id)
+	if osDisk["osType"] == nil {
+		osDisk["osType"] = "Windows"
+	}
+	if osDisk["diskSizeGB"] == nil {
+		osDisk["diskSizeGB"] = 127
+	}
+	managed := mapping(osDisk, "managedDisk")
+	if managed == nil {
+		managed = map[string]any{"storageAccountType": "Premium_LRS"}
+		osDisk["managedDisk"] = managed
+	}
+	managed["id"] = id
+	if storage["dataDisks"] == nil {
+		storage["dataDisks"] = []any{}
+	}
+	r.props = p
+	r.extra = map[string]any{}
+	for _, key := range []string{"plan", "identity", "zones"} {
+		if v := in.body[key]; v != nil {
+			r.extra[key] = deepCopy(v)
+		}
+	}
+	r.etag = newEtag(w)
+	d := w.place(id, diskType, r.location)
+	d.tags, d.aux, d.state = r.tags, c, "Succeeded"
+	d.sku = map[string]any{"name": text(managed, "storageAccountType"), "tier": "Premium"}
+	d.props = map[string]any{"osType": osDisk["osType"], "diskSizeGB": osDisk["diskSizeGB"], "creationData": map[string]any{"createOption": "FromImage"}, "diskState": "Attached",
+		"timeCreated": stamp(w.clock.Now()), "uniqueId": w.uuid()}
+	d.extra = map[string]any{"managedBy": r.id}
+}
+
+// bootVM starts the guest when the machine has been created or started. A machine from an image that says it is generalised
+// and whose Windows was never sysprepped does not come up: that is how Azure shows it.
+func bootVM(w *Azure, r *resource) *refusal {
+	m := machineOf(r)
+	if m.guest != nil {
+		m.power = "running"
+		return nil
+	}
+	if !m.content.windows {
+		return refuse(409, "SimulatorNotImplemented", "The simulated Azure has no Linux guests yet.")
+	}
+	// A captured image knows the account it was captured from; one of the marketplace has none, and is what it says.
+	if captured := m.content.user != ""; m.content.generalized && captured && m.content.disk.ImageState() != guest.StateGeneralized {
+		m.power = "running"
+		return refuse(409, "OSProvisioningTimedOut", "OS Provisioning for VM '"+r.name+"' did not finish in the allotted time. The VM may still finish provisioning successfully. Please check provisioning state later. Also, make sure the image has been properly prepared (generalized).\r\n * Instructions for Windows: https://azure.microsoft.com/documentation/articles/virtual-machines-windows-upload-image/ ")
+	}
+	c := guest.Config{Computer: text(r.props, "osProfile", "computerName"), User: m.user, Password: m.password, Disk: m.content.disk, Clock: w.clock,
+		Duration: func(kind string) time.Duration { return w.duration("guest-"+kind, r.id) }}
+	if c.Computer == "" {
+		c.Computer = r.name
+	}
+	if w.cfg.Scenario != nil {
+		c.Rules = w.cfg.Scenario.Guest
+	}
+	if value, ok := w.secretByURL(m.certificateURL); ok {
+		cert, err := machineCertificate(value)
+		if err != nil {
+			return refuse(400, "CertificateImproperlyFormatted", err.Error())
+		}
+		c.Certificate = cert
+	}
+	nicID := ""
+	var addrs []string
+	for _, n := range items(r.props, "networkProfile", "networkInterfaces") {
+		nicID = text(n, "id")
+		if nic := w.find(nicID); nic != nil {
+			for _, ip := range items(nic.props, "ipConfigurations") {
+				if a := text(ip, "properties", "privateIPAddress"); a != "" {
+					addrs = append(addrs, a)
+				}
+				if pub := w.find(text(ip, "properties", "publicIPAddress", "id")); pub != nil {
+					addrs = append(addrs, text(pub.props, "ipAddress"))
+				}
+			}
+		}
+	}
+	c.Allow = func(remote netip.Addr) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return reachable(w, nicID, remote, 5986)
+	}
+	c.PowerOff = func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if m.power == "running" {
+			m.power = "stopped"
+		}
+	}
+	const port = "5986"
+	listen := "127.0.0.1:0"
+	if len(addrs) > 0 && strings.HasPrefix(addrs[len(addrs)-1], "127.83.") {
+		listen = net.JoinHostPort(addrs[len(addrs)-1], port)
+	}
+	c.Listen = listen
+	g, err := guest.Start(context.Background(), c)
+	if err != nil && listen != "127.0.0.1:0" {
+		// Another simulation on this machine uses that address, or the system has no 127.83/16: any port will do, since
+		// GuestDial knows where it is.
+		c.Listen = "127.0.0.1:0"
+		g, err = guest.Start(context.Background(), c)
+	}
+	if err != nil {
+		return refuse(500, "InternalExecutionError", "The simulated machine cannot listen: "+err.Error())
+	}
+	m.guest, m.power = g, "running"
+	if g.Addr() != "" {
+		for _, a := range addrs {
+			key := net.JoinHostPort(a, port)
+			m.addrs = append(m.addrs, key)
+			w.guests[key] = g.Addr()
+		}
+	}
+	return nil
+}
+
+// stopVM powers the guest off. Its goroutines may be asking for the lock that is held here, so nobody waits for them.
+func stopVM(w *Azure, r *resource) {
+	m := machineOf(r)
+	for _, a := range m.addrs {
+		delete(w.guests, a)
+	}
+	m.addrs = nil
+	if g := m.guest; g != nil {
+		m.guest = nil
+		w.stopping.Go(func() {
+			ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+			defer stop()
+			g.Stop(ctx) //nolint:errcheck // it is gone either way
+		})
+	}
+	m.power = "stopping"
+}
+
+// guestOwner is the VM a guest's address belongs to, or "".
+func (w *Azure) guestOwner(addr string) string {
+	for _, v := range w.all(vmType) {
+		for _, a := range machineOf(v).addrs {
+			if a == addr {
+				return v.id
+			}
+		}
+	}
+	return ""
+}
+
+func mayStart(_ *Azure, r *resource, _ map[string]any) *refusal {
+	if machineOf(r).generalized {
+		return refuse(409, "OperationNotAllowed", "Operation 'start' is not allowed on VM '"+r.name+"' since the VM is generalized.")
+	}
+	return nil
+}
+
+func mayGeneralize(_ *Azure, r *resource, _ map[string]any) *refusal {
+	if p := machineOf(r).power; p != "stopped" && p != "deallocated" {
+		return refuse(409, "OperationNotAllowed", "Operation 'generalize' is not allowed on VM '"+r.name+"' since the VM is not stopped or deallocated.")
+	}
+	return nil
+}
+
+func dropVM(*Azure, *resource) *refusal { return nil }
+
+// goneVM frees the disk, or takes it along where the machine was told to.
+func goneVM(w *Azure, r *resource) {
+	stopVM(w, r)
+	d := w.find(diskID(r.id, r.props))
+	if d == nil {
+		return
+	}
+	if strings.EqualFold(text(r.props, "storageProfile", "osDisk", "deleteOption"), "Delete") {
+		delete(w.resources, strings.ToLower(d.id))
+		return
+	}
+	delete(d.extra, "managedBy")
+	d.props["diskState"] = "Unattached"
+}
+
+func (w *Azure) instanceView(r *resource) map[string]any {
+	m := machineOf(r)
+	statuses := []any{map[string]any{"code": "ProvisioningState/" + strings.ToLower(r.state), "level": "Info", "displayStatus": "Provisioning " + strings.ToLower(r.state)}}
+	if m.generalized {
+		statuses = append(statuses, map[string]any{"code": "OSState/generalized", "level": "Info", "displayStatus": "VM generalized"})
+	}
+	statuses = append(statuses, map[string]any{"code": "PowerState/" + m.power, "level": "Info", "displayStatus": "VM " + m.power})
+	return map[string]any{"hyperVGeneration": "V2", "disks": []any{map[string]any{"name": lastPart(diskID(r.id, r.props))}}, "statuses": statuses}
+}
+
+func checkDisk(w *Azure, in ask) *refusal {
+	if o := text(in.body, "properties", "creationData", "createOption"); o != "Empty" {
+		return refuse(501, "SimulatorNotImplemented", "The simulated Azure makes empty disks and the disks of machines; createOption is "+o+".")
+	}
+	return nil
+}
+
+func fillDisk(w *Azure, r *resource, in ask) {
+	r.props = copyMap(mapping(in.body, "properties"))
+	r.props["diskState"], r.props["timeCreated"], r.props["uniqueId"] = "Unattached", stamp(w.clock.Now()), w.uuid()
+	r.sku = copyMap(mapping(in.body, "sku"))
+}
+
+func dropDisk(_ *Azure, r *resource) *refusal {
+	if by, _ := r.extra["managedBy"].(string); by != "" {
+		return refuse(409, "OperationNotAllowed", "Disk "+r.name+" is attached to VM "+by+".")
+	}
+	return nil
+}

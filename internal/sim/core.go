@@ -1,0 +1,288 @@
+// Package sim is the simulated Azure: the Resource Manager protocol, sign-in, Key Vault and machines, with state behind
+// them. It speaks the wire and keeps wire types of its own: it must not know the client, the engines, plans or images. What
+// it does not know it answers with a loud 501.
+//
+// Its core is one event engine under one lock. Time is the injected clock's; nothing happens in the background: at every
+// call, all that has become due since the last one happens first, in the order of (time, sequence).
+package sim
+
+import (
+	"crypto/ecdsa"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// What a fresh simulated Azure knows: one tenant, one subscription, one account with the role Owner. The secret opens nothing
+// but a simulation.
+const (
+	DefaultSubscription = "00000000-0000-4000-8000-00000000a001"
+	DefaultTenant       = "00000000-0000-4000-8000-00000000b001"
+	DefaultClientID     = "00000000-0000-4000-8000-00000000c001"
+	DefaultClientSecret = "simulated-secret-not-real" //nolint:gosec // not a credential of anything
+
+	// EmbeddedURL is where the in-process transport answers as Resource Manager and as the sign-in authority.
+	EmbeddedURL = "https://management.sim.localhost"
+)
+
+// Latency says how long operations take.
+type Latency int
+
+const (
+	RealisticLatency Latency = iota // as recorded of real Azure
+	NoLatency                       // every operation is done at its first poll
+)
+
+// Config is what a simulated Azure is made of. The zero value is a good one.
+type Config struct {
+	Clock                Clock // default: the wall clock
+	Seed                 uint64
+	Latency              Latency
+	Scenario             *Scenario
+	Subscription, Tenant string
+}
+
+// Azure is a simulated Azure.
+type Azure struct {
+	cfg   Config
+	clock Clock
+
+	mu         sync.Mutex
+	seq        int
+	resources  map[string]*resource // by lower-case id
+	operations map[string]*operation
+	due        []*operation // running, unordered
+	kinds      map[string]*kind
+	principals []*principal
+	tokens     map[string]*principal
+	key        *ecdsa.PrivateKey
+	vaults     map[string]*vaultStore // by lower-case vault name
+	faults     []*activeFault
+	throttles  map[string]*bucket
+	calls      []CallRecord
+	guests     map[string]string // "address:port" -> the listener on loopback
+	seeding    bool
+	servedPort string
+	stopping   sync.WaitGroup
+}
+
+// resource is one document of Resource Manager, and what stands behind it.
+type resource struct {
+	id, typ, name, location string
+	tags                    map[string]any
+	props, sku              map[string]any
+	extra                   map[string]any // top-level members beside these: identity, plan, zones, kind
+	etag                    string
+	created                 time.Time
+	state                   string // provisioningState
+	seeded                  bool
+	deleting                bool
+	aux                     any
+}
+
+// ask is a request for a resource to be as body says.
+type ask struct {
+	id, name, location string
+	body               map[string]any
+	old                *resource
+	who                *principal
+}
+
+// refusal is an error as Azure words it.
+type refusal struct {
+	status        int
+	code, message string
+	header        map[string]string
+}
+
+func refuse(status int, code, message string) *refusal {
+	return &refusal{status: status, code: code, message: message}
+}
+
+// kind is one resource type.
+type kind struct {
+	typ   string
+	check func(w *Azure, in ask) *refusal               // before anything is changed
+	fill  func(w *Azure, r *resource, in ask)           // makes the document
+	done  func(w *Azure, r *resource) *refusal          // when the operation ends; a refusal fails it
+	show  func(w *Azure, r *resource, b map[string]any) // completes an answer
+	drop  func(w *Azure, r *resource) *refusal          // may it be deleted?
+	gone  func(w *Azure, r *resource)                   // it has been
+
+	sync      bool   // PUT and DELETE are done when they answer
+	put202    bool   // PUT answers 202 with Azure-AsyncOperation and Location, as disks do
+	creating  string // provisioningState meanwhile; default Creating
+	opPath    string // "operations", "DiskOperations", "capsOperations"
+	takes     func(w *Azure, r *resource, creating bool) time.Duration
+	takesAway string // latency kind of the deletion
+	actions   map[string]action
+	patch     bool
+}
+
+// action is POST …/name.
+type action struct {
+	check func(w *Azure, r *resource, body map[string]any) *refusal
+	// now happens when the call is answered; done when its operation ends. With takes empty the action is over at once.
+	now   func(w *Azure, r *resource)
+	done  func(w *Azure, r *resource) *refusal
+	takes string
+	right string // the permission, when it is not the action's own name
+}
+
+// New starts a simulated Azure.
+func New(c Config) (*Azure, error) {
+	if c.Clock == nil {
+		c.Clock = WallClock{}
+	}
+	if c.Subscription == "" {
+		c.Subscription = DefaultSubscription
+	}
+	if c.Tenant == "" {
+		c.Tenant = DefaultTenant
+	}
+	w := &Azure{cfg: c, clock: c.Clock, resources: map[string]*resource{}, operations: map[string]*operation{}, kinds: map[string]*kind{},
+		tokens: map[string]*principal{}, vaults: map[string]*vaultStore{}, throttles: map[string]*bucket{}, guests: map[string]string{}}
+	for _, k := range kinds() {
+		w.kinds[strings.ToLower(k.typ)] = &k
+	}
+	w.AddPrincipal(Principal{Name: "simulated", ClientID: DefaultClientID, Secret: DefaultClientSecret})
+	if err := w.apply(c.Scenario); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Close ends what runs on loopback: the machines.
+func (w *Azure) Close() {
+	w.mu.Lock()
+	for _, r := range w.resources {
+		if k := w.kinds[strings.ToLower(r.typ)]; k != nil && k.gone != nil && r.typ == vmType {
+			k.gone(w, r)
+		}
+	}
+	w.mu.Unlock()
+	w.stopping.Wait()
+}
+
+// find returns the resource with that id, or nil.
+func (w *Azure) find(id string) *resource {
+	if id == "" {
+		return nil
+	}
+	return w.resources[strings.ToLower(strings.TrimRight(id, "/"))]
+}
+
+// all are the resources of a type, by id.
+func (w *Azure) all(typ string) []*resource {
+	var out []*resource
+	for _, r := range w.resources {
+		if strings.EqualFold(r.typ, typ) {
+			out = append(out, r)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return strings.ToLower(out[i].id) < strings.ToLower(out[j].id) })
+	return out
+}
+
+// children are the resources of a type right below an id.
+func children(w *Azure, id, typ string) []*resource {
+	var out []*resource
+	for _, r := range w.all(typ) {
+		if sameID(parentID(r.id), id) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// place puts a new resource into the world.
+func (w *Azure) place(id, typ, location string) *resource {
+	r := &resource{id: id, typ: typ, name: lastPart(id), location: location, created: w.clock.Now(), state: "Succeeded", seeded: w.seeding, props: map[string]any{}}
+	w.resources[strings.ToLower(id)] = r
+	return r
+}
+
+// drop takes a resource and its children out of the world.
+func (w *Azure) drop(id string) {
+	low := strings.ToLower(id)
+	for _, key := range w.below(low) {
+		r := w.resources[key]
+		delete(w.resources, key)
+		if k := w.kinds[strings.ToLower(r.typ)]; k != nil && k.gone != nil {
+			k.gone(w, r)
+		}
+	}
+}
+
+// below lists the keys of a resource and of everything under it, the deepest first.
+func (w *Azure) below(low string) []string {
+	var keys []string
+	for key := range w.resources {
+		if key == low || strings.HasPrefix(key, low+"/") {
+			keys = append(keys, key)
+		}
+	}
+	sort.Slice(keys, func(i, j int) bool {
+		return len(keys[i]) > len(keys[j]) || len(keys[i]) == len(keys[j]) && keys[i] < keys[j]
+	})
+	return keys
+}
+
+// uuid draws from the seeded generator, so that a seed replays.
+func (w *Azure) uuid() string {
+	w.seq++
+	r := w.random("uuid", strconv.Itoa(w.seq))
+	a, b := r.Uint64(), r.Uint64()
+	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", a>>32, a>>16&0xffff, a&0xfff, 0x8000|b>>48&0x3fff, b&0xffffffffffff)
+}
+
+// random is a generator for one thing: another call elsewhere does not shift what it yields.
+func (w *Azure) random(kind, id string) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(kind + "\x00" + strings.ToLower(id))) //nolint:errcheck // a hash does not fail
+	return rand.New(rand.NewPCG(w.cfg.Seed, h.Sum64()))  //nolint:gosec // a simulation wants to be repeatable
+}
+
+func newEtag(w *Azure) string { return `W/"` + w.uuid() + `"` }
+
+// keepOr is what a document has under a key already, or something new.
+func keepOr(m map[string]any, key string, fresh func() string) string {
+	if s := text(m, key); s != "" {
+		return s
+	}
+	return fresh()
+}
+
+func references(ids []string) []any {
+	out := []any{}
+	for _, id := range ids {
+		out = append(out, map[string]any{"id": id})
+	}
+	return out
+}
+
+func sameRegion(a, b string) bool { return regionKey(a) == regionKey(b) }
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// parentID cuts the last type and name off a child's id.
+func parentID(id string) string {
+	parts := strings.Split(id, "/")
+	if len(parts) < 3 {
+		return ""
+	}
+	return strings.Join(parts[:len(parts)-2], "/")
+}
+
+func missingReference(what, by string) *refusal {
+	return refuse(400, "InvalidResourceReference", "Resource "+what+" referenced by resource "+by+" was not found. Please make sure that the referenced resource exists, and that both resources are in the same region.")
+}
+
+func parentMissing(id string) *refusal {
+	return refuse(404, "ParentResourceNotFound", "Can not perform requested operation on nested resource. Parent resource '"+parentNames(id)+"' not found.")
+}

@@ -1,0 +1,392 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// CallRecord is one call that was answered, for logs and tests.
+type CallRecord struct {
+	Method, Path string
+	Status       int
+}
+
+// reply is an answer under way.
+type reply struct {
+	status int
+	header map[string]string
+	body   any // nil: none
+}
+
+func failed(r *refusal) *reply {
+	return &reply{status: r.status, header: r.header, body: map[string]any{"error": map[string]any{"code": r.code, "message": r.message}}}
+}
+
+// request is a call of Resource Manager, taken apart.
+type request struct {
+	method, path string // path without doubled slashes
+	query        url.Values
+	body         map[string]any
+	who          *principal
+	base         string // https://host of the caller's own URL: links in answers are absolute
+}
+
+// Handler answers for every host of the simulated Azure.
+func (w *Azure) Handler() http.Handler { return http.HandlerFunc(w.serve) }
+
+func (w *Azure) serve(rw http.ResponseWriter, r *http.Request) {
+	raw, err := io.ReadAll(io.LimitReader(r.Body, 8<<20))
+	if err != nil {
+		http.Error(rw, "cannot read the request", http.StatusBadRequest)
+		return
+	}
+	w.mu.Lock()
+	w.settle()
+	path := clean(r.URL.Path)
+	name := hostOf(r)
+	var out *reply
+	var drop bool
+	switch {
+	case strings.HasPrefix(path, "/sim/"):
+		out = w.control(r.Method, path, r.URL.Query(), raw)
+	case strings.HasPrefix(path, "/metadata/"):
+		out = w.metadata(r, path)
+	case strings.Contains(path, "/oauth2/") || strings.Contains(path, "/.well-known/") || strings.Contains(path, "/discovery/"):
+		out = w.login(r, path, raw)
+	case vaultName(name) != "":
+		out = w.vaultData(r, vaultName(name), path, raw)
+	default:
+		out, drop = w.manage(r, path, raw)
+	}
+	w.calls = append(w.calls, CallRecord{r.Method, path, out.status})
+	w.mu.Unlock()
+	if drop {
+		// The connection is cut: the caller cannot know whether its call was carried out.
+		panic(http.ErrAbortHandler)
+	}
+	w.write(rw, r, out)
+}
+
+// write sends an answer with the headers that Resource Manager always sends (azure-protocol.md 2.3).
+func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
+	h := rw.Header()
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Pragma", "no-cache")
+	h.Set("Expires", "-1")
+	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.mu.Lock()
+	id := w.uuid()
+	w.mu.Unlock()
+	h.Set("x-ms-request-id", id)
+	if c := r.Header.Get("x-ms-correlation-request-id"); c != "" {
+		h.Set("x-ms-correlation-request-id", c)
+	} else {
+		h.Set("x-ms-correlation-request-id", id)
+	}
+	if c := r.Header.Get("x-ms-client-request-id"); c != "" && r.Header.Get("x-ms-return-client-request-id") == "true" {
+		h.Set("x-ms-client-request-id", c)
+	}
+	for k, v := range out.header {
+		h.Set(k, v)
+	}
+	if out.body == nil {
+		rw.WriteHeader(out.status)
+		return
+	}
+	raw, err := json.Marshal(out.body)
+	if err != nil {
+		http.Error(rw, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/json; charset=utf-8")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(raw)))
+	rw.WriteHeader(out.status)
+	rw.Write(raw) //nolint:errcheck // the caller may have gone
+}
+
+// clean makes one slash of several, as the front door does.
+func clean(p string) string {
+	for strings.Contains(p, "//") {
+		p = strings.ReplaceAll(p, "//", "/")
+	}
+	return p
+}
+
+func hostOf(r *http.Request) string {
+	if r.Host != "" {
+		return r.Host
+	}
+	return r.URL.Host
+}
+
+func baseOf(r *http.Request) string {
+	scheme := "https"
+	if r.TLS == nil && r.URL.Scheme == "http" {
+		scheme = "http"
+	}
+	return scheme + "://" + hostOf(r)
+}
+
+var apiVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-[a-z]+)?$`)
+
+// manage is Resource Manager: sign-in, faults, throttling, then the call itself.
+func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, drop bool) {
+	q := &request{method: r.Method, path: path, query: r.URL.Query(), base: baseOf(r)}
+	q.who = w.bearer(r)
+	if q.who == nil {
+		return &reply{status: 401, header: map[string]string{"WWW-Authenticate": fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="The authentication failed because of missing 'Authorization' header."`, q.base, w.cfg.Tenant)},
+			body: map[string]any{"error": map[string]any{"code": "AuthenticationFailed", "message": "Authentication failed. The 'Authorization' header is missing."}}}, false
+	}
+	fault := w.faultFor(r.Method, path)
+	if fault != nil {
+		switch fault.Do {
+		case "drop":
+			return &reply{}, true
+		case "status":
+			f := failed(refuse(fault.Status, fault.Code, fault.Message))
+			f.header = map[string]string{}
+			if fault.Status == 429 || fault.Status >= 500 {
+				w.retryAfter(f.header, 2)
+			}
+			return f, false
+		}
+	}
+	if bad := w.throttle(q); bad != nil {
+		f := failed(bad)
+		f.header = map[string]string{}
+		w.retryAfter(f.header, 6)
+		return f, false
+	}
+	if q.query.Get("api-version") == "" && strings.Count(path, "/") > 0 {
+		return failed(refuse(400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")), false
+	}
+	if v := q.query.Get("api-version"); !apiVersion.MatchString(v) {
+		return failed(refuse(400, "InvalidApiVersionParameter", "The api-version '"+v+"' is invalid.")), false
+	}
+	if len(raw) > 0 && (r.Method == http.MethodPut || r.Method == http.MethodPatch || r.Method == http.MethodPost) {
+		if err := json.Unmarshal(raw, &q.body); err != nil {
+			return failed(refuse(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '"+err.Error()+"'.")), false
+		}
+	}
+	before := len(w.due)
+	out = w.route(q)
+	if fault != nil && fault.Do == "fail-operation" && len(w.due) > before {
+		w.failLast(fault)
+	}
+	return out, fault != nil && fault.Do == "drop-after"
+}
+
+// route finds what a path means. Ids compare without case.
+func (w *Azure) route(q *request) *reply {
+	parts := strings.Split(strings.Trim(q.path, "/"), "/")
+	low := strings.Split(strings.ToLower(strings.Trim(q.path, "/")), "/")
+	switch {
+	case len(low) == 1 && low[0] == "subscriptions":
+		return &reply{status: 200, body: map[string]any{"value": []any{w.subscription()}}}
+	case len(low) == 1 && low[0] == "tenants":
+		return &reply{status: 200, body: map[string]any{"value": []any{map[string]any{"id": "/tenants/" + w.cfg.Tenant, "tenantId": w.cfg.Tenant}}}}
+	case low[0] != "subscriptions" || len(low) < 2:
+		return w.unknown(q)
+	}
+	sub := parts[1]
+	if !strings.EqualFold(sub, w.cfg.Subscription) {
+		return failed(refuse(404, "SubscriptionNotFound", "The subscription '"+sub+"' could not be found."))
+	}
+	rest := low[2:]
+	// A list, a subscription and a poll can only be read: another method must not look as if it had worked.
+	reads := len(rest) == 0 || rest[0] == "operationresults" || len(rest) == 1 || len(rest) == 3 && rest[2] == "resources" || rest[0] == "providers" && len(rest) == 2
+	if reads && q.method != http.MethodGet {
+		return w.unknown(q)
+	}
+	switch {
+	case len(rest) == 0:
+		return &reply{status: 200, body: w.subscription()}
+	case rest[0] == "operationresults" && len(rest) == 2:
+		return w.groupDeletion(rest[1])
+	case rest[0] == "resourcegroups" && len(rest) == 1:
+		return w.listGroups(q)
+	case rest[0] == "resourcegroups" && len(rest) == 2:
+		return w.group(q, sub, parts[3])
+	case rest[0] == "resourcegroups" && len(rest) == 3 && rest[2] == "resources":
+		return w.listResources(q, "/subscriptions/"+sub+"/resourceGroups/"+parts[3])
+	case rest[0] == "resources" && len(rest) == 1:
+		return w.listResources(q, "/subscriptions/"+sub)
+	case rest[0] == "locations" && len(rest) == 1:
+		return w.locations(sub)
+	case rest[0] == "providers" && len(rest) <= 3 && (len(rest) < 3 || rest[2] == "register"):
+		return w.provider(q, sub, rest)
+	case rest[0] == "providers":
+		return w.subscriptionProvider(q, sub, parts[2:], rest)
+	case rest[0] == "resourcegroups" && len(rest) >= 5 && rest[2] == "providers":
+		return w.resource(q, sub, parts[2:])
+	}
+	return w.unknown(q)
+}
+
+// unknown is the loud answer: never a success for what is not simulated.
+func (w *Azure) unknown(q *request) *reply {
+	return failed(refuse(501, "SimulatorNotImplemented", "The simulated Azure does not know this operation: "+q.method+" "+q.path))
+}
+
+func (w *Azure) subscription() map[string]any {
+	return map[string]any{"id": "/subscriptions/" + w.cfg.Subscription, "subscriptionId": w.cfg.Subscription, "tenantId": w.cfg.Tenant, "displayName": "Simulated",
+		"state": "Enabled", "authorizationSource": "RoleBased", "managedByTenants": []any{},
+		"subscriptionPolicies": map[string]any{"locationPlacementId": "Public_2014-09-01", "quotaId": "PayAsYouGo_2014-09-01", "spendingLimit": "Off"}}
+}
+
+// async is where an operation can be followed, and when to ask first (azure-protocol.md 2.1).
+func (w *Azure) async(q *request, o *operation, location bool) map[string]string {
+	at := fmt.Sprintf("%s/subscriptions/%s/providers/%s/locations/%s/%s/%s?api-version=%s", q.base, w.cfg.Subscription, o.provider, o.location, o.path, o.id, q.query.Get("api-version"))
+	h := map[string]string{"Azure-AsyncOperation": at, "azure-asyncnotification": "Enabled"}
+	if location {
+		h["Location"] = at + "&monitor=true"
+	}
+	first := 10
+	if o.provider == "Microsoft.Network" {
+		first = 3
+	}
+	if strings.EqualFold(o.resourceType(), ipType) {
+		first = 1
+	}
+	w.retryAfter(h, first)
+	return h
+}
+
+func (o *operation) resourceType() string {
+	_, after, ok := strings.Cut(o.resource, "/providers/")
+	if !ok {
+		return ""
+	}
+	p := strings.Split(after, "/")
+	if len(p) < 2 {
+		return ""
+	}
+	return p[0] + "/" + p[1]
+}
+
+// retryAfter tells when to ask again: in Azure's seconds, and for clients of other processes in the simulation's own.
+func (w *Azure) retryAfter(h map[string]string, seconds int) {
+	h["Retry-After"] = strconv.Itoa(seconds)
+	switch c := w.clock.(type) {
+	case ScaledClock:
+		h["retry-after-ms"] = strconv.Itoa(max(1, int(float64(seconds)*1000/c.Factor)))
+	default:
+	}
+	if w.cfg.Latency == NoLatency {
+		h["retry-after-ms"] = "1"
+	}
+}
+
+func (w *Azure) scaled() bool {
+	_, ok := w.clock.(ScaledClock)
+	return ok
+}
+
+// subscriptionProvider is what hangs off the subscription: operations, lists over all groups, the marketplace, sizes.
+func (w *Azure) subscriptionProvider(q *request, sub string, parts, low []string) *reply {
+	if len(low) >= 6 && low[2] == "locations" && (strings.HasSuffix(low[4], "operations") || strings.HasSuffix(low[4], "operationresults")) {
+		return w.follow(q, parts[5])
+	}
+	if out := w.vaultDeleted(q, parts, low); out != nil {
+		return out
+	}
+	if out := w.market(q, sub, parts, low); out != nil {
+		return out
+	}
+	if len(low) == 3 {
+		if k := w.kinds[low[1]+"/"+low[2]]; k != nil && q.method == http.MethodGet {
+			if bad := w.authorize(q.who, k.typ+"/read", "/subscriptions/"+sub); bad != nil {
+				return failed(bad)
+			}
+			var out []any
+			for _, r := range w.all(k.typ) {
+				out = append(out, w.show(k, r, ""))
+			}
+			return w.page(q, out)
+		}
+	}
+	return w.unknown(q)
+}
+
+// follow answers a poll: the operation's own document, or at its Location 202 until it is done and then its result.
+func (w *Azure) follow(q *request, id string) *reply {
+	o := w.operations[strings.ToLower(id)]
+	if o == nil {
+		return failed(refuse(404, "NotFound", "The entity was not found in this Azure location."))
+	}
+	h := map[string]string{}
+	if q.query.Get("monitor") == "true" {
+		switch {
+		case o.status == "InProgress":
+			w.retryAfter(h, 10)
+			return &reply{status: 202, header: h}
+		case o.err != nil:
+			return failed(o.err)
+		case o.deletion:
+			return &reply{status: 204}
+		}
+		if r := w.find(o.resource); r != nil {
+			return &reply{status: 200, body: w.show(w.kinds[strings.ToLower(r.typ)], r, "")}
+		}
+		return &reply{status: 200}
+	}
+	body := map[string]any{"name": o.id, "status": o.status, "startTime": stamp(o.start)}
+	switch {
+	case o.status != "InProgress":
+		body["endTime"] = stamp(o.end)
+	case w.cfg.Latency == NoLatency || w.scaled():
+		w.retryAfter(h, 2) // real Azure mostly leaves it out here (azure-protocol.md 2.1); our clocks run faster than clients expect
+	}
+	if o.err != nil {
+		body["error"] = map[string]any{"code": o.err.code, "message": o.err.message}
+	}
+	return &reply{status: 200, header: h, body: body}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000000+00:00") }
+
+// Calls lists what was asked so far.
+func (w *Azure) Calls() []CallRecord {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]CallRecord(nil), w.calls...)
+}
+
+// listResources lists what is below a scope, as Resource Manager's own list does: without the providers' properties.
+func (w *Azure) listResources(q *request, scope string) *reply {
+	if bad := w.authorize(q.who, "Microsoft.Resources/subscriptions/resources/read", scope); bad != nil {
+		return failed(bad)
+	}
+	want, err := filterOf(q.query.Get("$filter"))
+	if err != nil {
+		return failed(err)
+	}
+	var keys []string
+	for key, r := range w.resources {
+		if strings.Contains(key, "/providers/") && strings.HasPrefix(key, strings.ToLower(scope)+"/") && r.typ != subnetType && want(r) {
+			keys = append(keys, key)
+		}
+	}
+	sort.Strings(keys)
+	var out []any
+	for _, key := range keys {
+		r := w.resources[key]
+		b := map[string]any{"id": r.id, "name": r.name, "type": r.typ, "location": r.location}
+		if r.tags != nil {
+			b["tags"] = r.tags
+		}
+		out = append(out, b)
+	}
+	return w.page(q, out)
+}

@@ -1,0 +1,54 @@
+// Package guest is the simulated Azure's Windows machine: a real WS-Man/WinRM server on a loopback address in front of a
+// scripted model of Windows. It executes no PowerShell and says so in its output. It knows nothing of Resource Manager.
+package guest
+
+import (
+	"context"
+	"crypto/tls"
+	"net/netip"
+	"time"
+)
+
+// Clock is the simulated time the machine lives in.
+type Clock interface {
+	Now() time.Time
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// Config is what a machine is started with.
+type Config struct {
+	Computer       string
+	User, Password string
+	Certificate    *tls.Certificate // of the HTTPS listener; nil: no WinRM listener is configured
+	Listen         string           // "127.83.0.4:5986"
+	Disk           *Disk            // survives the machine; NewDisk for a fresh installation
+	Clock          Clock
+	Rules          []Rule                       // what a scenario says commands answer, first match wins
+	Allow          func(remote netip.Addr) bool // network security rules for the WinRM port; nil allows all
+	// Duration gives how long one thing takes in simulated time; the kinds are "boot", "reboot", "shutdown",
+	// "powershell-start", "command", "sysprep", "script".
+	Duration func(kind string) time.Duration
+	// PowerOff is called when the guest shuts itself down.
+	PowerOff func()
+}
+
+// Rule lets a scenario say what a script or command answers.
+type Rule struct {
+	Match    string        `json:"match"`           // regular expression over the command line or the script's text
+	Times    int           `json:"times,omitempty"` // how often it applies; 0 is always
+	Stdout   []string      `json:"stdout,omitempty"`
+	Stderr   []string      `json:"stderr,omitempty"`
+	ExitCode int           `json:"exitCode,omitempty"`
+	Duration time.Duration `json:"duration,omitempty"`
+	// Effect besides output: "", "reboot", "vanish" (the machine stops answering for good), "drop" (the connection is cut once),
+	// "image-state:IMAGE_STATE_UNDEPLOYABLE", "pending-reboot".
+	Effect string `json:"effect,omitempty"`
+}
+
+// Machine is a running guest.
+type Machine interface {
+	// Addr is the WinRM endpoint, or "" without one.
+	Addr() string
+	// Stop powers it off; its Disk stays.
+	Stop(ctx context.Context) error
+}

@@ -1,0 +1,121 @@
+package sim
+
+import (
+	"math"
+	"strings"
+	"time"
+)
+
+// operation is a long one.
+type operation struct {
+	id, provider, location, path string
+	seq                          int
+	start, end                   time.Time
+	status                       string // InProgress, Succeeded, Failed
+	err                          *refusal
+	apply                        func() *refusal
+	resource                     string    // whose document a Location shows in the end
+	of                           *resource // what it was begun on; nil: nothing that has a document
+	deletion                     bool
+	group                        bool // deletion of a resource group: Location only
+}
+
+// begin starts an operation that ends after d, when apply happens.
+func (w *Azure) begin(r *resource, path string, d time.Duration, apply func() *refusal) *operation {
+	w.seq++
+	provider, _, _ := strings.Cut(r.typ, "/")
+	if path == "" {
+		path = "operations"
+	}
+	o := &operation{id: w.uuid(), provider: provider, location: r.location, path: path, seq: w.seq, start: w.clock.Now(), status: "InProgress", apply: apply, resource: r.id}
+	if o.location == "" {
+		o.location = "global"
+	}
+	if w.find(r.id) == r {
+		o.of = r
+	}
+	o.end = o.start.Add(d)
+	w.operations[strings.ToLower(o.id)] = o
+	w.due = append(w.due, o)
+	return o
+}
+
+// settle lets everything happen that is due, in the order of (time, sequence).
+func (w *Azure) settle() {
+	now := w.clock.Now()
+	for {
+		next := -1
+		for i, o := range w.due {
+			if o.end.After(now) {
+				continue
+			}
+			if next < 0 || o.end.Before(w.due[next].end) || o.end.Equal(w.due[next].end) && o.seq < w.due[next].seq {
+				next = i
+			}
+		}
+		if next < 0 {
+			return
+		}
+		o := w.due[next]
+		w.due = append(w.due[:next], w.due[next+1:]...)
+		// What the operation was begun on may be gone, or another resource of its name may be there: neither is the
+		// operation's any more. A machine deleted while it is created must not boot afterwards.
+		overtaken := o.of != nil && w.find(o.of.id) != o.of
+		switch {
+		case overtaken && !o.deletion:
+			// azure-protocol.md 2.5: an operation that a later one overtook
+			o.err = refuse(409, "NotLatestOperation", "The operation has been preempted by another one.")
+		case o.err == nil && o.apply != nil && !overtaken:
+			o.err = o.apply()
+		}
+		o.status = "Succeeded"
+		if o.err != nil {
+			o.status = "Failed"
+			if r := w.find(o.resource); r != nil && r == o.of {
+				r.state, r.deleting = "Failed", false
+			}
+		}
+	}
+}
+
+// duration is how long one thing takes for one resource: drawn from a log-normal distribution around the recorded median
+// and rounded up to the step in which Azure's own work loops turn (reference: azure-protocol.md section 5). The generator
+// is the resource's own, so that one more call elsewhere changes nothing here.
+func (w *Azure) duration(kind, id string) time.Duration {
+	if s := w.cfg.Scenario; s != nil {
+		if d, ok := s.Latency[kind]; ok {
+			return time.Duration(d)
+		}
+	}
+	if w.cfg.Latency == NoLatency {
+		if kind == "guest-reboot" { // a boot that is not later than the one before is no reboot to anybody who looks
+			return 2200 * time.Millisecond
+		}
+		return 0
+	}
+	t, ok := latencies()[kind]
+	if !ok {
+		return 0
+	}
+	seconds := t.median * math.Exp(w.random(kind, id).NormFloat64()*t.sigma)
+	if t.step > 0 {
+		seconds = math.Ceil(seconds/t.step) * t.step
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// latency is a distribution, in seconds.
+type latency struct{ median, sigma, step float64 }
+
+// latencies are medians and spreads of recorded operations (azure-protocol.md section 5; "guest" kinds from the threads
+// quoted there on WinRM and sysprep).
+func latencies() map[string]latency {
+	return map[string]latency{
+		"group-delete": {139, 0.4, 15}, "vnet": {4, 0.3, 0}, "subnet": {1, 0.2, 0}, "ip": {1, 0.3, 0}, "nsg": {4, 0.3, 0}, "nic": {0.5, 0.2, 0}, "network-delete": {10, 0.2, 0},
+		"vault": {30, 0.1, 0}, "vault-purge": {11, 0.3, 0},
+		"vm": {85, 0.3, 0}, "vm-update": {7.3, 0.4, 0}, "vm-delete": {27.8, 0.4, 0}, "deallocate": {45, 0.3, 0}, "power-off": {8.4, 0.3, 0}, "start": {9.2, 0.4, 0}, "restart": {35.3, 0.4, 0},
+		"image": {5.1, 0.05, 5.1}, "image-delete": {10, 0.2, 5.1}, "disk": {0.6, 0.3, 0}, "disk-delete": {1, 0.3, 0},
+		"gallery": {0.2, 0.2, 0}, "definition": {0.1, 0.2, 0}, "version": {428, 0.13, 15.05}, "version-shallow": {45, 0.2, 15.05}, "version-update": {150, 0.3, 15.05}, "version-delete": {91, 0.2, 15.05},
+		"guest-boot": {60, 0.2, 0}, "guest-reboot": {75, 0.2, 0}, "guest-shutdown": {5, 0.2, 0}, "guest-powershell-start": {0.4, 0.1, 0}, "guest-command": {0.05, 0.1, 0}, "guest-script": {20, 0.3, 0}, "guest-sysprep": {148, 0.2, 0},
+	}
+}
