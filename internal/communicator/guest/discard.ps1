@@ -1,0 +1,11 @@
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+$a = ConvertFrom-Json '{{args}}'
+if (Test-Path -LiteralPath $a.dir) {
+    foreach ($t in Get-ChildItem -LiteralPath $a.dir -Filter *.task) {
+        Unregister-ScheduledTask -TaskName ([IO.File]::ReadAllText($t.FullName)) -Confirm:$false -ErrorAction SilentlyContinue
+    }
+    Remove-Item -LiteralPath $a.dir -Recurse -Force
+}
+[Console]::Out.WriteLine('#ingot:ok')
+exit 0

@@ -1,0 +1,4 @@
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+$a = ConvertFrom-Json '{{args}}'
+{{tail}}

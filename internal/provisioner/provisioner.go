@@ -1,0 +1,212 @@
+// Package provisioner says what is done inside a guest: one file per kind, each with the settings a template gives (their doc
+// comments are the reference page), what can be wrong with them, and how they are carried out over a communicator. It knows
+// nothing of Azure, of plans or of how a template is written.
+package provisioner
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"ingot/internal/communicator"
+	"ingot/internal/diag"
+	"ingot/internal/image"
+)
+
+// Settings are one provisioner of a template.
+type Settings interface {
+	// Check reports what is wrong, and replaces local paths by the absolute ones found.
+	Check(c *Check)
+	// Run carries it out. It may be called again for the same step after a crash.
+	Run(ctx context.Context, e *Env) error
+	// Summary is a short phrase for a step's title, free of secrets: "powershell, 3 inline lines".
+	Summary() string
+	// Estimate is how long Run takes as far as one can tell.
+	Estimate() time.Duration
+}
+
+// kinds is the one list of what there is.
+var kinds = [...]struct {
+	name string
+	make func() Settings
+}{
+	{"file", func() Settings { return &File{} }},
+	{"powershell", func() Settings { return &PowerShell{} }},
+	{"windows-restart", func() Settings { return &WindowsRestart{} }},
+	{"windows-shell", func() Settings { return &WindowsShell{} }},
+}
+
+// New makes empty settings of a kind; it reports false for a kind there is not.
+func New(kind string) (Settings, bool) {
+	for _, k := range kinds {
+		if k.name == kind {
+			return k.make(), true
+		}
+	}
+	return nil, false
+}
+
+// Kinds lists the kinds there are, sorted.
+func Kinds() []string {
+	out := make([]string, 0, len(kinds))
+	for _, k := range kinds {
+		out = append(out, k.name)
+	}
+	return out
+}
+
+// Check is what settings are checked with, and where their problems go.
+type Check struct {
+	Pos      func(option string) diag.Pos // where an option stands; of the block for one that is not set
+	Dir, Cwd string                       // folder of the template; working directory
+	Problems diag.List
+	Find     func(path string) (abs string, ok bool) // finds a local file or folder; nil looks in Cwd, then in Dir
+}
+
+func (c *Check) at(option string) diag.Pos {
+	if c.Pos == nil {
+		return diag.Pos{}
+	}
+	return c.Pos(option)
+}
+
+func (c *Check) fail(option, remedy, format string, args ...any) {
+	c.Problems.Errorf(c.at(option), remedy, format, args...)
+}
+
+func (c *Check) warn(option, remedy, format string, args ...any) {
+	c.Problems.Warnf(c.at(option), remedy, format, args...)
+}
+
+// ignored warns about an option that is set but has no effect here.
+func (c *Check) ignored(option string, set bool, why string) {
+	if set {
+		c.warn(option, "remove "+option, "%s has no effect: %s", option, why)
+	}
+}
+
+// unsupported refuses an option whose effect would be missed.
+func (c *Check) unsupported(option string, set bool, why string) {
+	if set {
+		c.fail(option, "remove "+option, "%s is not supported: %s", option, why)
+	}
+}
+
+// file replaces *path by the absolute path of what it names, keeping a trailing slash, which means something to rsync's rules.
+func (c *Check) file(option string, path *string) {
+	find := c.Find
+	if find == nil {
+		find = c.look
+	}
+	abs, ok := find(*path)
+	if !ok {
+		c.fail(option, "a relative path starts at the working directory, or at the template's folder", "cannot find %s", *path)
+		return
+	}
+	if strings.HasSuffix(*path, "/") && !strings.HasSuffix(abs, "/") {
+		abs += "/"
+	}
+	*path = abs
+}
+
+func (c *Check) look(path string) (string, bool) {
+	for _, dir := range []string{c.Cwd, c.Dir} {
+		abs := path
+		if !filepath.IsAbs(path) {
+			abs = filepath.Join(dir, path)
+		}
+		if _, err := os.Stat(abs); err == nil {
+			return abs, true
+		}
+	}
+	return "", false
+}
+
+// Env is what a provisioner runs in.
+type Env struct {
+	Comm     communicator.Communicator
+	Output   communicator.Output
+	Clock    communicator.Clock
+	StepID   string            // names what runs in the guest: the same step finds its own script again after a crash
+	Vars     map[string]string // PACKER_BUILD_NAME, PACKER_BUILDER_TYPE
+	Progress func(string)
+	// Save keeps v for a later Run of the same step, in this process or another; Load reads it and reports whether there was any.
+	Save func(v any) error
+	Load func(v any) (bool, error)
+}
+
+func (e *Env) progress(format string, args ...any) {
+	if e.Progress != nil {
+		e.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// Encode writes settings as JSON for a plan: a hidden text becomes a reference to its secret.
+func Encode(s Settings) (json.RawMessage, error) { return json.Marshal(s) }
+
+// Decode reads what Encode wrote and fills the hidden texts from lookup; the error names the secrets it does not know.
+func Decode(kind string, raw json.RawMessage, lookup func(secretName string) (string, bool)) (Settings, error) {
+	s, ok := New(kind)
+	if !ok {
+		return nil, fmt.Errorf("cannot read provisioner: unknown kind %q", kind)
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(s); err != nil {
+		return nil, fmt.Errorf("cannot read provisioner %s: %w", kind, err)
+	}
+	var missing []string
+	walk(reflect.ValueOf(s).Elem(), func(t *image.Text) {
+		if !t.Fill(lookup) {
+			missing = append(missing, t.Secret())
+		}
+	})
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("cannot read provisioner %s: no value for secret %s", kind, strings.Join(missing, ", "))
+	}
+	return s, nil
+}
+
+// Texts returns every text in s. A map's values cannot be pointed to: theirs are copies, good for reading only.
+func Texts(s Settings) []*image.Text {
+	var out []*image.Text
+	walk(reflect.ValueOf(s).Elem(), func(t *image.Text) { out = append(out, t) })
+	return out
+}
+
+// walk calls f with each text in the struct v, and puts a map's values back after it.
+func walk(v reflect.Value, f func(*image.Text)) {
+	for i := range v.NumField() {
+		switch x := v.Field(i).Addr().Interface().(type) {
+		case *image.Text:
+			f(x)
+		case *[]image.Text:
+			for j := range *x {
+				f(&(*x)[j])
+			}
+		case *map[string]image.Text:
+			for k, t := range *x {
+				f(&t)
+				(*x)[k] = t
+			}
+		}
+	}
+}
+
+// within bounds ctx by d of the clock's time; what is the cause when it is over.
+func within(ctx context.Context, clock communicator.Clock, d time.Duration, what string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		if clock.Sleep(ctx, d) == nil {
+			cancel(errors.New(what))
+		}
+	}()
+	return ctx, func() { cancel(context.Canceled) }
+}

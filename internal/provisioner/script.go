@@ -1,0 +1,132 @@
+package provisioner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"unicode/utf16"
+
+	"ingot/internal/communicator"
+	"ingot/internal/image"
+)
+
+// checkScripts judges what every shell provisioner has: exactly one of inline, script and scripts; readable files; variables.
+func checkScripts(c *Check, inline []image.Text, script *string, scripts []string, vars []image.Text) {
+	n := 0
+	for _, set := range []bool{len(inline) > 0, *script != "", len(scripts) > 0} {
+		if set {
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		c.fail("inline", "set inline, script or scripts", "nothing to run")
+	case n > 1:
+		c.fail("inline", "use a provisioner block for each", "only one of inline, script and scripts may be set")
+	}
+	if *script != "" {
+		c.file("script", script)
+	}
+	for i := range scripts {
+		c.file("scripts", &scripts[i])
+	}
+	for i, v := range vars {
+		if name, _, ok := strings.Cut(v.Reveal(), "="); !ok || name == "" {
+			c.fail("environment_vars", `write "NAME=value"`, "environment_vars[%d] is not NAME=value", i)
+		}
+	}
+}
+
+// environment joins what the step hands in with what the template sets, which wins.
+func environment(e *Env, vars []image.Text, env map[string]image.Text) map[string]string {
+	out := maps.Clone(e.Vars)
+	if out == nil {
+		out = map[string]string{}
+	}
+	for _, v := range vars {
+		name, value, _ := strings.Cut(v.Reveal(), "=")
+		out[name] = value
+	}
+	for name, value := range env {
+		out[name] = value.Reveal()
+	}
+	return out
+}
+
+// joined is inline lines as one text.
+func joined(lines []image.Text, end string) string {
+	var b strings.Builder
+	for _, l := range lines {
+		b.WriteString(l.Reveal())
+		b.WriteString(end)
+	}
+	return b.String()
+}
+
+// readScript reads a local script as UTF-8: Windows editors also save UTF-16 and byte order marks.
+func readScript(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot read script: %w", err)
+	}
+	if len(b) >= 2 && (b[0] == 0xff && b[1] == 0xfe || b[0] == 0xfe && b[1] == 0xff) {
+		little := b[0] == 0xff
+		var u []uint16
+		for i := 2; i+1 < len(b); i += 2 {
+			if little {
+				u = append(u, uint16(b[i])|uint16(b[i+1])<<8)
+			} else {
+				u = append(u, uint16(b[i+1])|uint16(b[i])<<8)
+			}
+		}
+		return string(utf16.Decode(u)), nil
+	}
+	return strings.TrimPrefix(string(b), "\ufeff"), nil
+}
+
+// tail is how many of the last lines of stderr an error shows.
+const tail = 10
+
+// runScript runs s and judges its exit code; codes empty means 0 only.
+func runScript(ctx context.Context, e *Env, s communicator.Script, what string, codes []int) error {
+	var last []string
+	code, err := e.Comm.Run(ctx, s, func(stream, line string) {
+		if stream == "stderr" && strings.TrimSpace(line) != "" {
+			last = append(last, line)
+			if len(last) > tail {
+				last = last[1:]
+			}
+		}
+		if e.Output != nil {
+			e.Output(stream, line)
+		}
+	})
+	if errors.Is(err, communicator.ErrLost) {
+		return fmt.Errorf("cannot run %s: the guest restarted before it ended; put the restart into a windows-restart provisioner: %w", what, err)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot run %s: %w", what, err)
+	}
+	if len(codes) == 0 {
+		codes = []int{0}
+	}
+	if slices.Contains(codes, code) {
+		return nil
+	}
+	if len(last) == 0 {
+		return fmt.Errorf("cannot run %s: it exited with code %d", what, code)
+	}
+	return fmt.Errorf("cannot run %s: it exited with code %d: %s", what, code, strings.Join(last, "\n"))
+}
+
+// count is "1 script" or "3 scripts".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
