@@ -1,0 +1,464 @@
+package template
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+
+	"ingot/internal/diag"
+	"ingot/internal/image"
+)
+
+// decoder fills settings structs from blocks. The structs are the schema: a field's `hcl:"name"` tag is the option,
+// `hcl:"name,block"` a nested block, `hcl:"name,secret"` an option that is secret whatever it was made of.
+type decoder struct {
+	l    *loader
+	ctx  *hcl.EvalContext
+	what string // for messages: `source "azure-arm" "win11"`
+	name string // for the names of secrets
+	pos  map[string]diag.Pos
+	at   diag.Pos // of the whole block
+
+	used   map[string]bool // options with a value other than their type's zero
+	broken map[string]bool // options that were complained of already: no rule complains of them again
+}
+
+func (l *loader) decoder(ctx *hcl.EvalContext, what, name string, at diag.Pos) *decoder {
+	return &decoder{l: l, ctx: ctx, what: what, name: name, pos: map[string]diag.Pos{}, at: at, used: map[string]bool{}, broken: map[string]bool{}}
+}
+
+// place is where an option stands, or the block when it is not set.
+func (d *decoder) place(option string) diag.Pos {
+	if p, ok := d.pos[option]; ok {
+		return p
+	}
+	return d.at
+}
+
+// has reports whether the option has a value in the template. "", false and 0 are as good as none, as in Packer.
+func (d *decoder) has(option string) bool { return d.used[option] }
+
+// fail complains of an option, unless that was done already.
+func (d *decoder) fail(option, remedy, format string, args ...any) {
+	if !d.broken[option] {
+		d.l.problems.Errorf(d.place(option), remedy, format, args...)
+	}
+}
+
+// spoil remembers that an option was complained of, and gives it a value so that no rule finds it missing.
+func (d *decoder) spoil(f field, option string) {
+	d.broken[option] = true
+	switch to := f.v.Addr().Interface().(type) {
+	case *string:
+		*to = "unknown"
+	case *image.Text:
+		*to = image.Plain("unknown")
+	case *[]string:
+		*to = []string{"unknown"}
+	case *[]image.Text:
+		*to = []image.Text{image.Plain("unknown")}
+	}
+}
+
+// into decodes attributes and blocks into the struct that to points to; bodies later in the list overlay earlier ones, with a
+// warning, since Packer refuses a field that is set twice
+// (https://developer.hashicorp.com/packer/docs/templates/hcl_templates/blocks/build/source). skip are names that somebody else
+// reads.
+func (d *decoder) into(to any, prefix string, skip []string, bodies ...*hclsyntax.Body) {
+	v := reflect.ValueOf(to).Elem()
+	fields := map[string]field{}
+	collect(v, fields)
+	known := append(keys(fields), skip...)
+	skipped := map[string]bool{}
+	for _, s := range skip {
+		skipped[s] = true
+	}
+	seen := map[string]diag.Pos{}
+	for _, body := range bodies {
+		for _, a := range sortedAttributes(body) {
+			f, ok := fields[a.Name]
+			switch {
+			case skipped[a.Name]:
+			case !ok:
+				d.l.problems.Errorf(at(a.NameRange), meant(a.Name, known), "unknown option %q in %s", prefix+a.Name, d.what)
+			case f.block:
+				d.l.problems.Errorf(at(a.NameRange), fmt.Sprintf("write %s { … } without =", a.Name), "%s in %s is a block", prefix+a.Name, d.what)
+			default:
+				if first, again := seen[a.Name]; again {
+					d.l.problems.Warnf(at(a.NameRange), "set it in one of the two if Packer must read this template too",
+						"%s in %s is set already, at %s: Packer refuses that; here the build's own value counts", prefix+a.Name, d.what, first)
+				}
+				seen[a.Name] = at(a.NameRange)
+				d.pos[prefix+a.Name] = at(a.NameRange)
+				d.attribute(f, a, prefix)
+			}
+		}
+		for _, b := range body.Blocks {
+			f, ok := fields[b.Type]
+			switch {
+			case skipped[b.Type]:
+			case b.Type == "dynamic":
+				d.l.problems.Errorf(at(b.TypeRange), "write the blocks out", "block \"dynamic\" in %s is recognised but this version of Ingot cannot act on it yet", d.what)
+			case !ok:
+				d.l.problems.Errorf(at(b.TypeRange), meant(b.Type, known), "unknown block %q in %s", prefix+b.Type, d.what)
+			case !f.block:
+				// A map written as a block is common (azure_tags { … }) and means the same.
+				if f.v.Kind() == reflect.Map && len(b.Body.Blocks) == 0 {
+					d.pos[prefix+b.Type] = at(b.TypeRange)
+					d.mapBlock(f, b, prefix)
+					continue
+				}
+				d.l.problems.Errorf(at(b.TypeRange), "write "+b.Type+" = …", "%s in %s is no block", prefix+b.Type, d.what)
+			default:
+				d.block(f, b, prefix)
+			}
+		}
+	}
+}
+
+type field struct {
+	v      reflect.Value
+	block  bool
+	secret bool
+}
+
+func collect(v reflect.Value, out map[string]field) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if f.Anonymous {
+			collect(v.Field(i), out)
+			continue
+		}
+		name, rest, _ := strings.Cut(f.Tag.Get("hcl"), ",")
+		if name != "" && name != "-" {
+			out[name] = field{v: v.Field(i), block: rest == "block", secret: rest == "secret"}
+		}
+	}
+}
+
+// block decodes a nested block. The second of several that make a list is known as "name[1]", so that every one has places of
+// its own.
+func (d *decoder) block(f field, b *hclsyntax.Block, prefix string) {
+	target, name := f.v, prefix+b.Type
+	if f.v.Kind() == reflect.Slice {
+		name = nth(name, f.v.Len())
+		f.v.Set(reflect.Append(f.v, reflect.New(f.v.Type().Elem()).Elem()))
+		target = f.v.Index(f.v.Len() - 1)
+	}
+	if target.Kind() == reflect.Pointer {
+		if !target.IsNil() {
+			d.l.problems.Errorf(at(b.TypeRange), "put everything into one", "%s stands twice in %s", prefix+b.Type, d.what)
+			return
+		}
+		target.Set(reflect.New(target.Type().Elem()))
+		target = target.Elem()
+	}
+	d.pos[name], d.used[name] = at(b.TypeRange), true
+	d.into(target.Addr().Interface(), name+".", nil, b.Body)
+}
+
+// nth names the n-th block of a list.
+func nth(name string, n int) string {
+	if n == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s[%d]", name, n)
+}
+
+func (d *decoder) mapBlock(f field, b *hclsyntax.Block, prefix string) {
+	m := map[string]cty.Value{}
+	for _, a := range sortedAttributes(b.Body) {
+		x, ok := d.value(a.Expr)
+		if !ok {
+			x = cty.DynamicVal
+		}
+		m[a.Name] = x
+	}
+	d.set(f, cty.ObjectVal(m), prefix+b.Type, at(b.TypeRange))
+}
+
+func (d *decoder) attribute(f field, a *hclsyntax.Attribute, prefix string) {
+	if f.secret {
+		d.l.maskLiteral(a.Expr)
+	}
+	x, ok := d.value(a.Expr)
+	if !ok {
+		d.spoil(f, prefix+a.Name)
+		return
+	}
+	d.set(f, x, prefix+a.Name, at(a.SrcRange))
+}
+
+// value evaluates an expression; it reports false when something was wrong with it.
+func (d *decoder) value(e hclsyntax.Expression) (cty.Value, bool) {
+	for _, t := range e.Variables() {
+		if t.RootName() != "build" || len(t) < 2 {
+			continue
+		}
+		if step, ok := t[1].(hcl.TraverseAttr); ok && step.Name != "name" {
+			d.l.problems.Errorf(at(t.SourceRange()), "leave it out; build.name, source.name and source.type are known",
+				"build.%s is known only while the build runs, and this version of Ingot cannot hand it to %s yet", step.Name, d.what)
+			return cty.DynamicVal, false
+		}
+	}
+	x, problems := e.Value(d.ctx)
+	d.l.note(problems)
+	return x, !problems.HasErrors()
+}
+
+// set puts a value into a field. Null and "" are as if the option were not there; an unknown value is one that was complained
+// of where it should have come from.
+func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
+	plain, marks := x.UnmarkDeep()
+	if plain.IsNull() {
+		return
+	}
+	if !plain.IsWhollyKnown() {
+		d.spoil(f, option)
+		return
+	}
+	f.v.SetZero()
+	if plain.Type() == cty.String && plain.AsString() == "" {
+		return
+	}
+	defer func() { d.used[option] = !f.v.IsZero() }()
+	isSecret := len(marks) > 0
+	bad := func(want string) {
+		defer d.spoil(f, option)
+		d.l.problems.Errorf(pos, "write "+want, "%s in %s is %s, not %s", option, d.what, article(plain.Type().FriendlyName()), want)
+	}
+	visible := func() bool {
+		if isSecret {
+			d.spoil(f, option)
+			d.l.problems.Errorf(pos, "use a variable that is not sensitive", "%s in %s cannot hold a sensitive value: it would be seen in plans and in Azure", option, d.what)
+		}
+		return !isSecret
+	}
+	switch to := f.v.Addr().Interface().(type) {
+	case *image.Text:
+		s, ok := asString(plain)
+		if !ok {
+			bad("a text")
+			return
+		}
+		*to = d.text(option, d.l.expandBraces(s), isSecret || f.secret)
+	case *[]image.Text:
+		list, ok := elements(x)
+		if !ok {
+			bad("a list of texts")
+			return
+		}
+		*to = nil // an overlay replaces
+		for i, e := range list {
+			s, ok := asString(e.plain)
+			if !ok {
+				bad("a list of texts")
+				return
+			}
+			*to = append(*to, d.text(fmt.Sprintf("%s[%d]", option, i), d.l.expandBraces(s), e.secret || f.secret))
+		}
+	case *map[string]image.Text:
+		m, ok := members(x)
+		if !ok {
+			bad("a map of texts")
+			return
+		}
+		*to = map[string]image.Text{}
+		for k, e := range m {
+			s, ok := asString(e.plain)
+			if !ok {
+				bad("a map of texts")
+				return
+			}
+			(*to)[k] = d.text(option+"."+k, d.l.expandBraces(s), e.secret || f.secret)
+		}
+	case *map[string]string:
+		m, ok := members(x)
+		if !ok {
+			bad("a map of texts")
+			return
+		}
+		if !visible() {
+			return
+		}
+		*to = map[string]string{}
+		for k, e := range m {
+			s, ok := asString(e.plain)
+			if !ok {
+				bad("a map of texts")
+				return
+			}
+			(*to)[k] = d.l.expandBraces(s)
+		}
+	case *string:
+		s, ok := asString(plain)
+		if !ok {
+			bad("a text")
+			return
+		}
+		if visible() {
+			*to = d.l.expandBraces(s)
+		}
+	case *[]string:
+		list, ok := elements(x)
+		if !ok {
+			bad("a list of texts")
+			return
+		}
+		if !visible() {
+			return
+		}
+		*to = []string{}
+		for _, e := range list {
+			s, ok := asString(e.plain)
+			if !ok {
+				bad("a list of texts")
+				return
+			}
+			*to = append(*to, d.l.expandBraces(s))
+		}
+	case *time.Duration:
+		s, ok := asString(plain)
+		v, err := time.ParseDuration(s)
+		if !ok || err != nil || v < 0 {
+			bad(`a duration such as "5m"`)
+			return
+		}
+		*to = v
+	case *bool:
+		b, err := convert.Convert(plain, cty.Bool)
+		if err != nil {
+			bad("true or false")
+			return
+		}
+		*to = b.True()
+	case **bool:
+		b, err := convert.Convert(plain, cty.Bool)
+		if err != nil {
+			bad("true or false")
+			return
+		}
+		v := b.True()
+		*to = &v
+	case *int, *int32, *int64:
+		n, ok := asInt(plain)
+		if !ok || reflect.ValueOf(to).Elem().OverflowInt(n) {
+			bad("a whole number")
+			return
+		}
+		f.v.SetInt(n)
+	case *float64:
+		n, err := convert.Convert(plain, cty.Number)
+		if err != nil {
+			bad("a number")
+			return
+		}
+		*to, _ = n.AsBigFloat().Float64()
+	case *[]int:
+		list, ok := elements(x)
+		if !ok {
+			bad("a list of whole numbers")
+			return
+		}
+		*to = nil
+		for _, e := range list {
+			n, ok := asInt(e.plain)
+			if !ok {
+				bad("a list of whole numbers")
+				return
+			}
+			*to = append(*to, int(n))
+		}
+	default:
+		panic(fmt.Sprintf("option %s has a field of type %s, which the decoder does not know", option, f.v.Type()))
+	}
+}
+
+func (d *decoder) text(option, s string, secret bool) image.Text {
+	if !secret || s == "" {
+		return image.Plain(s)
+	}
+	name := d.name + "." + option
+	d.l.r.Secrets[name] = s
+	return image.Hidden(name, s)
+}
+
+// element is one of a list, with whether it is secret by itself.
+type element struct {
+	plain  cty.Value
+	secret bool
+}
+
+func unmark(v cty.Value) element {
+	plain, marks := v.UnmarkDeep()
+	return element{plain, len(marks) > 0}
+}
+
+// elements of a list, tuple or set. A single text counts as a list of one, as in Packer.
+func elements(x cty.Value) ([]element, bool) {
+	x, outer := x.Unmark()
+	t := x.Type()
+	if t == cty.String {
+		e := unmark(x)
+		e.secret = e.secret || len(outer) > 0
+		return []element{e}, true
+	}
+	if !t.IsTupleType() && !t.IsListType() && !t.IsSetType() {
+		return nil, false
+	}
+	var out []element
+	for it := x.ElementIterator(); it.Next(); {
+		_, v := it.Element()
+		e := unmark(v)
+		e.secret = e.secret || len(outer) > 0
+		out = append(out, e)
+	}
+	return out, true
+}
+
+func members(x cty.Value) (map[string]element, bool) {
+	x, outer := x.Unmark()
+	if t := x.Type(); !t.IsObjectType() && !t.IsMapType() {
+		return nil, false
+	}
+	out := map[string]element{}
+	for it := x.ElementIterator(); it.Next(); {
+		k, v := it.Element()
+		e := unmark(v)
+		e.secret = e.secret || len(outer) > 0
+		k, _ = k.Unmark()
+		out[k.AsString()] = e
+	}
+	return out, true
+}
+
+// asString converts as Packer does: numbers and truth values are texts too.
+func asString(v cty.Value) (string, bool) {
+	s, err := convert.Convert(v, cty.String)
+	if err != nil || s.IsNull() {
+		return "", false
+	}
+	return s.AsString(), true
+}
+
+func asInt(v cty.Value) (int64, bool) {
+	n, err := convert.Convert(v, cty.Number)
+	if err != nil || n.IsNull() || !n.AsBigFloat().IsInt() {
+		return 0, false
+	}
+	i, accuracy := n.AsBigFloat().Int64()
+	return i, accuracy == 0
+}
+
+func article(s string) string {
+	if strings.IndexByte("aeiou", s[0]) >= 0 {
+		return "an " + s
+	}
+	return "a " + s
+}

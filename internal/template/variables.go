@@ -1,0 +1,404 @@
+package template
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/typeexpr"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	hcljson "github.com/hashicorp/hcl/v2/json"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+	"github.com/zclconf/go-cty/cty/function"
+
+	"ingot/internal/diag"
+)
+
+// sensitive marks a value that must not be seen; cty carries the mark through every expression.
+type sensitive struct{}
+
+// variable is a declared input.
+type variable struct {
+	name      string
+	typ       cty.Type // DynamicPseudoType when not declared
+	defaults  *typeexpr.Defaults
+	fallback  hcl.Expression
+	sensitive bool
+	checks    []*hclsyntax.Block
+	pos       diag.Pos
+}
+
+// local is a named expression.
+type local struct {
+	name      string
+	expr      hcl.Expression
+	sensitive bool
+	pos       diag.Pos
+	value     cty.Value
+	state     int // 0 fresh, 1 being evaluated, 2 known
+}
+
+func (l *loader) addVariable(v *variable) {
+	if old := l.vars[v.name]; old != nil {
+		l.problems.Errorf(v.pos, "remove one of them", "variable %q is declared twice; first at %s", v.name, old.pos)
+		return
+	}
+	l.vars[v.name] = v
+}
+
+func (l *loader) declareVariable(b *hclsyntax.Block) {
+	v := &variable{name: b.Labels[0], typ: cty.DynamicPseudoType, pos: at(b.LabelRanges[0])}
+	for _, a := range sortedAttributes(b.Body) {
+		switch a.Name {
+		case "type":
+			t, defaults, problems := typeexpr.TypeConstraintWithDefaults(a.Expr)
+			l.note(problems)
+			if !problems.HasErrors() {
+				v.typ, v.defaults = t, defaults
+			}
+		case "default":
+			v.fallback = a.Expr
+		case "sensitive":
+			x, problems := a.Expr.Value(nil)
+			if problems.HasErrors() || x.Type() != cty.Bool || x.IsNull() {
+				l.problems.Errorf(at(a.SrcRange), "write true or false", "sensitive of variable %q is not a truth value", v.name)
+				continue
+			}
+			v.sensitive = x.True()
+		case "description":
+		default:
+			l.problems.Errorf(at(a.NameRange), meant(a.Name, []string{"type", "default", "sensitive", "description", "validation"}), "unknown option %q in variable %q", a.Name, v.name)
+		}
+	}
+	for _, c := range b.Body.Blocks {
+		if c.Type != "validation" {
+			l.problems.Errorf(at(c.TypeRange), meant(c.Type, []string{"validation"}), "unknown block %q in variable %q", c.Type, v.name)
+			continue
+		}
+		v.checks = append(v.checks, c)
+	}
+	if v.sensitive && v.fallback != nil {
+		l.maskLiteral(v.fallback)
+	}
+	l.addVariable(v)
+}
+
+// given is a value from outside, the last of which counts.
+type given struct {
+	value  cty.Value
+	from   string // for people
+	pos    diag.Pos
+	onLine bool // -var
+}
+
+// setVariables gives every variable its value, by Packer's precedence: default, environment, *.auto.pkrvars.hcl, the same in
+// JSON, -var-file in order, -var (https://developer.hashicorp.com/packer/docs/templates/hcl_templates/variables).
+func (l *loader) setVariables() {
+	set := map[string]given{}
+	for _, e := range l.o.Env {
+		key, text, _ := strings.Cut(e, "=")
+		name, ok := strings.CutPrefix(key, "PKR_VAR_")
+		if v := l.vars[name]; ok && v != nil {
+			if x, ok := l.fromText(v, text, "environment variable "+key); ok {
+				set[name] = given{value: x, from: "environment variable " + key}
+			}
+		}
+	}
+	var auto []string
+	// Packer looks for them in a folder that was named, not beside a single file.
+	if list, err := os.ReadDir(l.abs(l.dir)); err == nil && l.folder {
+		for _, suffix := range []string{".auto.pkrvars.hcl", ".auto.pkrvars.json"} {
+			for _, e := range list {
+				if strings.HasSuffix(e.Name(), suffix) {
+					auto = append(auto, filepath.Join(l.dir, e.Name()))
+				}
+			}
+		}
+	}
+	for i, name := range append(auto, l.o.VarFiles...) {
+		l.varFile(name, i >= len(auto), set)
+	}
+	for _, text := range l.o.Vars {
+		name, value, ok := strings.Cut(text, "=")
+		v := l.vars[name]
+		switch {
+		case !ok:
+			l.problems.Errorf(diag.Pos{}, "write -var name=value", "-var %s has no value", name)
+		case v == nil:
+			l.problems.Errorf(diag.Pos{}, meant(name, keys(l.vars)), "-var sets %q, which the template does not declare", name)
+		default:
+			if x, ok := l.fromText(v, value, "-var"); ok {
+				set[name] = given{value: x, from: "-var " + name, onLine: true}
+			}
+		}
+	}
+	for _, name := range keys(l.vars) {
+		l.setVariable(l.vars[name], set)
+	}
+}
+
+func (l *loader) setVariable(v *variable, set map[string]given) {
+	g, ok := set[v.name]
+	if !ok && v.fallback != nil {
+		// A default may read the environment, and nothing else.
+		x, problems := v.fallback.Value(&hcl.EvalContext{Functions: map[string]function.Function{"env": l.funcs.env}})
+		l.note(problems)
+		if problems.HasErrors() {
+			l.values[v.name] = cty.DynamicVal
+			return
+		}
+		g, ok = given{value: x, from: "its default", pos: at(v.fallback.Range())}, true
+	}
+	if ok && v.sensitive {
+		l.hide(g.value) // before anything can be said of it
+	}
+	if !ok {
+		l.problems.Errorf(v.pos, "set it with -var "+v.name+"=…, in a *.auto.pkrvars.hcl file, or as PKR_VAR_"+v.name, "variable %q has no value", v.name)
+		l.values[v.name] = cty.DynamicVal
+		return
+	}
+	x := g.value
+	if v.defaults != nil && !x.IsNull() {
+		x = v.defaults.Apply(x)
+	}
+	x, err := convert.Convert(x, v.typ)
+	if err != nil {
+		pos := g.pos
+		if pos == (diag.Pos{}) {
+			pos = v.pos
+		}
+		l.problems.Errorf(pos, "give it a "+v.typ.FriendlyName(), "variable %q: the value from %s is unsuitable: %v", v.name, g.from, err)
+		l.values[v.name] = cty.DynamicVal
+		return
+	}
+	if v.sensitive {
+		if g.onLine {
+			l.r.NeedVars = append(l.r.NeedVars, v.name)
+		}
+		x = x.Mark(sensitive{})
+	}
+	l.values[v.name] = x
+	l.validate(v, x)
+}
+
+// hide remembers every text in a sensitive value, to be masked wherever it may show up.
+func (l *loader) hide(v cty.Value) {
+	cty.Walk(v, func(_ cty.Path, x cty.Value) (bool, error) { //nolint:errcheck // the function returns no error
+		if x.IsKnown() && !x.IsNull() && (x.Type() == cty.String || x.Type() == cty.Number) {
+			// Shorter ones would garble every line and protect nothing.
+			if s, ok := asString(x); ok && len(s) >= 4 && !slices.Contains(l.r.SensitiveValues, s) {
+				l.r.SensitiveValues = append(l.r.SensitiveValues, s)
+			}
+		}
+		return true, nil
+	})
+}
+
+// validate holds a variable against its own conditions.
+func (l *loader) validate(v *variable, x cty.Value) {
+	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{v.name: x})}, Functions: l.funcs.all}
+	for _, c := range v.checks {
+		condition, message := c.Body.Attributes["condition"], c.Body.Attributes["error_message"]
+		if condition == nil || message == nil {
+			l.problems.Errorf(at(c.TypeRange), "", "validation of variable %q needs condition and error_message", v.name)
+			continue
+		}
+		ok, problems := condition.Expr.Value(ctx)
+		l.note(problems)
+		if problems.HasErrors() {
+			continue
+		}
+		ok, _ = ok.Unmark()
+		if ok.Type() != cty.Bool || ok.IsNull() || !ok.IsKnown() {
+			l.problems.Errorf(at(condition.SrcRange), "", "the condition of variable %q is neither true nor false", v.name)
+			continue
+		}
+		if ok.True() {
+			continue
+		}
+		text := "its value is not allowed"
+		if m, problems := message.Expr.Value(ctx); !problems.HasErrors() && m.Type() == cty.String && !m.IsNull() {
+			if m, marks := m.Unmark(); len(marks) == 0 {
+				text = m.AsString()
+			}
+		}
+		l.problems.Errorf(v.pos, "", "variable %q: %s", v.name, text)
+	}
+}
+
+// fromText reads a value that was given as a text: as it is for a string, else as an expression.
+func (l *loader) fromText(v *variable, text, from string) (cty.Value, bool) {
+	typ := v.typ
+	if typ == cty.DynamicPseudoType && v.fallback != nil {
+		if d, problems := v.fallback.Value(&hcl.EvalContext{Functions: map[string]function.Function{"env": l.funcs.env}}); !problems.HasErrors() {
+			typ = d.Type()
+		}
+	}
+	if typ == cty.String || typ == cty.DynamicPseudoType || typ == cty.Number || typ == cty.Bool {
+		return cty.StringVal(text), true
+	}
+	e, problems := hclsyntax.ParseExpression([]byte(text), from, hcl.InitialPos)
+	if problems.HasErrors() {
+		l.problems.Errorf(v.pos, "write it as in HCL: [\"a\", \"b\"] or { a = \"b\" }", "variable %q: %s is no %s", v.name, from, typ.FriendlyName())
+		return cty.NilVal, false
+	}
+	x, problems := e.Value(nil)
+	if problems.HasErrors() {
+		l.problems.Errorf(v.pos, "", "variable %q: %s cannot be evaluated", v.name, from)
+		return cty.NilVal, false
+	}
+	return x, true
+}
+
+// varFile reads a file of values. An undeclared one is an error on a file that was named, as it is in Packer, when asked for.
+func (l *loader) varFile(name string, named bool, set map[string]given) {
+	raw, ok := l.read(name)
+	if !ok {
+		return
+	}
+	var f *hcl.File
+	var problems hcl.Diagnostics
+	if strings.HasSuffix(name, ".json") {
+		f, problems = hcljson.Parse(raw, name)
+	} else {
+		f, problems = hclsyntax.ParseConfig(raw, name, hcl.InitialPos)
+	}
+	l.note(problems)
+	if f == nil {
+		return
+	}
+	attrs, problems := f.Body.JustAttributes()
+	l.note(problems)
+	for _, key := range keys(attrs) {
+		a := attrs[key]
+		if l.vars[key] == nil {
+			if named || l.o.WarnUndeclared {
+				l.problems.Warnf(at(a.NameRange), meant(key, keys(l.vars)), "the template does not declare variable %q", key)
+			}
+			continue
+		}
+		if l.vars[key].sensitive {
+			l.masks = append(l.masks, a.Expr.Range())
+		}
+		x, problems := a.Expr.Value(nil)
+		l.note(problems)
+		if !problems.HasErrors() {
+			set[key] = given{value: x, from: name, pos: at(a.Range)}
+		}
+	}
+}
+
+func (l *loader) addLocal(x *local) {
+	if old := l.locals[x.name]; old != nil {
+		l.problems.Errorf(x.pos, "remove one of them", "local %q is declared twice; first at %s", x.name, old.pos)
+		return
+	}
+	l.locals[x.name] = x
+}
+
+func (l *loader) declareLocal(b *hclsyntax.Block) {
+	x := &local{name: b.Labels[0], pos: at(b.LabelRanges[0])}
+	for _, a := range sortedAttributes(b.Body) {
+		switch a.Name {
+		case "expression":
+			x.expr = a.Expr
+		case "sensitive":
+			v, problems := a.Expr.Value(nil)
+			x.sensitive = !problems.HasErrors() && v.Type() == cty.Bool && !v.IsNull() && v.True()
+		default:
+			l.problems.Errorf(at(a.NameRange), meant(a.Name, []string{"expression", "sensitive"}), "unknown option %q in local %q", a.Name, x.name)
+		}
+	}
+	if x.expr == nil {
+		l.problems.Errorf(x.pos, "", "local %q has no expression", x.name)
+		return
+	}
+	if x.sensitive {
+		l.maskLiteral(x.expr)
+	}
+	l.addLocal(x)
+}
+
+// resolveLocals evaluates them in any order they need.
+func (l *loader) resolveLocals() {
+	for _, name := range keys(l.locals) {
+		l.resolveLocal(name, nil)
+	}
+}
+
+func (l *loader) resolveLocal(name string, via []string) {
+	x := l.locals[name]
+	if x == nil || x.state == 2 {
+		return
+	}
+	if x.state == 1 {
+		l.problems.Errorf(x.pos, "break the circle", "local %q depends on itself: %s", name, strings.Join(append(via[slices.Index(via, name):], name), " -> "))
+		for _, n := range via[slices.Index(via, name):] {
+			l.locals[n].value, l.locals[n].state = cty.DynamicVal, 2
+		}
+		return
+	}
+	x.state = 1
+	used := map[string]cty.Value{}
+	for _, t := range x.expr.Variables() {
+		if t.RootName() != "local" {
+			continue
+		}
+		other := ""
+		if len(t) > 1 {
+			switch step := t[1].(type) {
+			case hcl.TraverseAttr:
+				other = step.Name
+			case hcl.TraverseIndex:
+				if step.Key.Type() == cty.String {
+					other = step.Key.AsString()
+				}
+			}
+		}
+		l.resolveLocal(other, append(via, name))
+		if y := l.locals[other]; y != nil && y.state == 2 {
+			used[other] = y.value
+		}
+	}
+	if x.state == 2 {
+		return // found to be part of a circle
+	}
+	// Only what it names is put before it: with all locals each time, the cost would grow with their square.
+	v, problems := x.expr.Value(l.contextWith(used, nil))
+	l.note(problems)
+	if problems.HasErrors() {
+		v = cty.DynamicVal
+	}
+	if x.sensitive {
+		plain, _ := v.UnmarkDeep()
+		l.hide(plain)
+		v = v.Mark(sensitive{})
+	}
+	x.value, x.state = v, 2
+}
+
+// context is what expressions may use.
+func (l *loader) context(more map[string]cty.Value) *hcl.EvalContext {
+	locals := map[string]cty.Value{}
+	for name, x := range l.locals {
+		if x.state == 2 {
+			locals[name] = x.value
+		}
+	}
+	return l.contextWith(locals, more)
+}
+
+func (l *loader) contextWith(locals, more map[string]cty.Value) *hcl.EvalContext {
+	vars := map[string]cty.Value{
+		"var": cty.ObjectVal(l.values), "local": cty.ObjectVal(locals),
+		"path":   cty.ObjectVal(map[string]cty.Value{"root": cty.StringVal(filepath.ToSlash(l.dir)), "cwd": cty.StringVal(filepath.ToSlash(l.o.Cwd))}),
+		"packer": cty.ObjectVal(map[string]cty.Value{"version": cty.StringVal("1.16.0")}),
+	}
+	for k, v := range more {
+		vars[k] = v
+	}
+	return &hcl.EvalContext{Variables: vars, Functions: l.funcs.all}
+}
