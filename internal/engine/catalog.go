@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"ingot/internal/azure"
+	"ingot/internal/image"
+)
+
+// Catalog answers image.Resolve's questions from Azure.
+type Catalog struct{ Cloud *azure.Client }
+
+var _ image.Catalog = Catalog{}
+
+// notFound makes Azure's 404, and its word for an unknown region, the model's ErrNotFound and leaves every other error as it is.
+func notFound(err error) error {
+	if azure.IsNotFound(err) || azure.IsNoLocation(err) {
+		return fmt.Errorf("%w: %w", image.ErrNotFound, err)
+	}
+	return err
+}
+
+func (c Catalog) Whoami(ctx context.Context) (subscription, tenant, objectID string, err error) {
+	subscription, tenant, objectID, _, err = c.Cloud.Whoami(ctx)
+	return subscription, tenant, objectID, err
+}
+
+func (c Catalog) MarketplaceVersions(ctx context.Context, location, publisher, offer, sku string) ([]string, error) {
+	v, err := c.Cloud.MarketplaceVersions(ctx, location, publisher, offer, sku)
+	return v, notFound(err)
+}
+
+func (c Catalog) MarketplaceImage(ctx context.Context, location, publisher, offer, sku, version string) (image.Base, error) {
+	m, err := c.Cloud.MarketplaceImage(ctx, location, publisher, offer, sku, version)
+	if err != nil {
+		return image.Base{}, notFound(err)
+	}
+	b := image.Base{OS: osOf(m.OS), Generation: m.Generation, SecurityType: m.SecurityType}
+	if m.Plan != nil {
+		b.Plan = &image.PurchasePlan{Name: m.Plan.Name, Product: m.Plan.Product, Publisher: m.Plan.Publisher}
+	}
+	return b, nil
+}
+
+func (c Catalog) Definition(ctx context.Context, subscription, group, gallery, name string) (image.GalleryFacts, error) {
+	d, err := c.Cloud.GetDefinition(ctx, subscription, group, gallery, name)
+	if err != nil {
+		return image.GalleryFacts{}, notFound(err)
+	}
+	versions, err := c.Cloud.ListVersions(ctx, subscription, group, gallery, name)
+	if err != nil {
+		return image.GalleryFacts{}, notFound(err)
+	}
+	return image.GalleryFacts{DefinitionID: d.ID, Location: d.Location, OS: osOf(d.OS), Generation: d.Generation,
+		OSState: d.OSState, SecurityType: d.SecurityType, Versions: versions}, nil
+}
+
+func (c Catalog) ManagedImage(ctx context.Context, group, name string) (image.Base, error) {
+	m, err := c.Cloud.GetManagedImage(ctx, group, name)
+	if err != nil {
+		return image.Base{}, notFound(err)
+	}
+	return image.Base{ManagedImageID: m.ID, OS: osOf(m.OS), Generation: m.Generation}, nil
+}
+
+func (c Catalog) GroupLocation(ctx context.Context, group string) (string, error) {
+	g, err := c.Cloud.GetGroup(ctx, group)
+	return g.Location, notFound(err)
+}
+
+func (c Catalog) VMSize(ctx context.Context, location, size string) (image.Size, error) {
+	s, err := c.Cloud.VMSize(ctx, location, size)
+	return image.Size{Name: s.Name, VCPUs: s.VCPUs, MemoryMB: s.MemoryMB, Generations: s.Generations, Restrictions: s.Restrictions}, notFound(err)
+}
+
+// osOf folds Azure's spelling (Windows, Linux) to the model's.
+func osOf(s string) image.OS { return image.OS(strings.ToLower(s)) }

@@ -1,0 +1,307 @@
+package vm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"ingot/internal/azure"
+	"ingot/internal/engine"
+	"ingot/internal/image"
+	"ingot/internal/plan"
+	"ingot/internal/provisioner"
+)
+
+// compiler turns one image into steps. Names are chosen here, once: ARM's PUT-by-name then makes Do repeatable.
+type compiler struct {
+	img   *image.Image
+	f     image.Facts
+	o     engine.Options
+	n     names
+	tags  map[string]string // of everything made
+	steps []plan.Step
+	errs  []error
+}
+
+// Plan compiles img. It is pure.
+func (Engine) Plan(img *image.Image, f image.Facts, o engine.Options) (*plan.Plan, error) {
+	c := &compiler{img: img, f: f, o: o, n: namesFor(img, o.Run), tags: maps.Clone(img.Tags)}
+	if c.tags == nil {
+		c.tags = map[string]string{}
+	}
+	c.tags[TagRun] = o.Run
+	c.tags[TagExpires] = o.Made.Add(o.Expires).UTC().Format(time.RFC3339)
+
+	c.around()
+	c.machine()
+	last := c.guest()
+	c.publish(last)
+
+	p := &plan.Plan{Run: o.Run, Title: img.Name, Made: o.Made, Steps: c.steps}
+	return p, errors.Join(append(c.errs, p.Check())...)
+}
+
+// add appends a step; more may set what is rare.
+func (c *compiler) add(s plan.Step, args any) {
+	raw, err := json.Marshal(args)
+	if err != nil {
+		c.errs = append(c.errs, fmt.Errorf("cannot plan step %s: %w", s.ID, err))
+	}
+	s.Args = raw
+	if s.Scope == "" {
+		s.Scope = plan.Scratch
+	}
+	c.steps = append(c.steps, s)
+}
+
+func (c *compiler) has(id string) bool {
+	for _, s := range c.steps {
+		if s.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// after keeps the ids of steps that the plan has.
+func (c *compiler) after(ids ...string) (out []string) {
+	for _, id := range ids {
+		if c.has(id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// inGroup is the step whose undo takes a resource with it: the temporary group, when there is one.
+func (c *compiler) inGroup() string {
+	if c.has("group") {
+		return "group"
+	}
+	return ""
+}
+
+// around plans what stands around the machine: group, vault with certificate, network, address.
+func (c *compiler) around() {
+	m, n := c.img.Machine, c.n
+	temporary := m.ResourceGroup == ""
+	if temporary {
+		c.add(plan.Step{ID: "group", Kind: "group", Title: "Create resource group " + n.Group, Estimate: time.Second, UndoEstimate: takesGroupDelete},
+			groupArgs{Group: azure.Group{Name: n.Group, Location: c.f.Location, Tags: c.tags}, Async: m.AsyncDelete})
+	}
+
+	// The vault is needed to hand the certificate to the machine and the password to a resumed run; once the machine is
+	// stopped for good neither is, so it goes while the image is still being published.
+	vault := vaultArgs{Vault: azure.Vault{Group: n.Group, Name: n.Vault, Location: c.f.Location, SKU: m.KeyVault.SKU,
+		TenantID: c.f.Tenant, ObjectID: c.f.ObjectID, Tags: c.tags}, Existing: m.KeyVault.Name != ""}
+	title := "Create key vault " + n.Vault
+	takes := takesVault
+	if vault.Existing {
+		title, takes = "Find key vault "+n.Vault, time.Second
+	}
+	c.add(plan.Step{ID: "vault", Kind: "vault", Title: title, After: c.after("group"), Until: []string{"deallocate"}, Estimate: takes, UndoEstimate: takesVaultDelete}, vault)
+	certificate := plan.Step{ID: "certificate", Kind: "certificate", Title: "Make a 24-hour WinRM certificate in " + n.Vault, After: []string{"vault"}, Estimate: 2 * time.Second}
+	if vault.Existing {
+		certificate.Until, certificate.UndoEstimate = []string{"deallocate"}, 5*time.Second
+	} else {
+		certificate.Within = "vault"
+	}
+	c.add(certificate, certificateArgs{Host: n.Computer, Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
+		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(24 * time.Hour)})
+
+	net := m.Network
+	public := net.VNet == "" || net.PublicIP
+	if net.VNet == "" {
+		if len(net.AllowedInbound) == 0 {
+			c.add(plan.Step{Scope: plan.Nothing, ID: "caller", Kind: "caller", Title: "Find this machine's address as Azure sees it", After: []string{"vault"}, Estimate: time.Second}, callerArgs{})
+		}
+		c.add(plan.Step{ID: "nsg", Kind: "nsg", Title: fmt.Sprintf("Create network security group %s (port %d only)", n.NSG, c.img.Communicator.Port),
+			After: c.after("group", "caller"), Within: c.inGroup(), Estimate: takesNSG, UndoEstimate: takesNSG},
+			nsgArgs{azure.SecurityGroup{Group: n.Group, Name: n.NSG, Location: c.f.Location, Port: c.img.Communicator.Port, Sources: net.AllowedInbound, Tags: c.tags}})
+		c.add(plan.Step{ID: "network", Kind: "network", Title: "Create virtual network " + n.Network, After: c.after("group", "nsg"), Within: c.inGroup(), Estimate: takesNetwork, UndoEstimate: takesNetwork},
+			networkArgs{azure.Network{Group: n.Group, Name: n.Network, Location: c.f.Location, Subnet: n.Subnet, AddressSpace: "10.0.0.0/16", SubnetSpace: "10.0.0.0/24", Tags: c.tags}})
+	} else {
+		c.add(plan.Step{Scope: plan.Nothing, ID: "network", Kind: "subnet", Title: "Find virtual network " + net.VNet, Estimate: time.Second},
+			subnetArgs{Group: net.ResourceGroup, VNet: net.VNet, Subnet: net.Subnet})
+	}
+	if public {
+		c.add(plan.Step{ID: "ip", Kind: "ip", Title: "Create public address " + n.IP, After: c.after("group"), Within: c.inGroup(), Estimate: takesIP, UndoEstimate: takesIP},
+			ipArgs{azure.PublicIP{Group: n.Group, Name: n.IP, Location: c.f.Location, SKU: net.PublicIPSKU, Tags: c.tags}})
+	}
+	c.add(plan.Step{ID: "nic", Kind: "nic", Title: "Create network interface " + n.NIC, After: c.after("group", "network", "ip"), Within: c.inGroup(), Estimate: takesNIC, UndoEstimate: takesNIC},
+		nicArgs{azure.NIC{Group: n.Group, Name: n.NIC, Location: c.f.Location, Accelerated: m.AcceleratedNetworking, Tags: c.tags}})
+}
+
+// machine plans the VM.
+func (c *compiler) machine() {
+	m, n, base := c.img.Machine, c.n, c.f.Base
+	v := azure.VM{Group: n.Group, Name: n.VM, Location: c.f.Location, Size: m.Size, Computer: n.Computer, Windows: true,
+		Image: azure.ImageRef{Publisher: base.Publisher, Offer: base.Offer, SKU: base.SKU, Version: base.Version},
+		User:  c.img.Communicator.User, OSDiskName: n.OSDisk, OSDiskGB: m.OSDiskGB, OSDiskType: m.OSDiskType, Caching: m.DiskCaching,
+		DiskEncryptionSetID: m.DiskEncryptionSetID, SecurityType: m.SecurityType, SecureBoot: m.SecureBoot, VTPM: m.VTPM,
+		EncryptionAtHost: m.EncryptionAtHost, LicenseType: m.LicenseType, Identities: m.Identities,
+		BootDiagnosticsURI: m.BootDiagnosticsEndpoint, Specialized: base.Specialized, Tags: c.tags}
+	if id := base.GalleryVersionID + base.ManagedImageID; id != "" {
+		v.Image = azure.ImageRef{ID: id}
+	}
+	if p := base.Plan; p != nil {
+		v.Plan = &azure.PurchasePlan{Name: p.Name, Product: p.Product, Publisher: p.Publisher, PromotionCode: p.PromotionCode}
+	}
+	// Secure boot and vTPM are settings of Trusted Launch; Azure refuses them without it.
+	if v.SecurityType == "" && (v.SecureBoot || v.VTPM) {
+		v.SecurityType = "TrustedLaunch"
+	}
+	c.add(plan.Step{ID: "vm", Kind: "vm", Title: fmt.Sprintf("Create VM %s (%s) from %s", n.VM, m.Size, sourceTitle(base)),
+		After: []string{"nic", "certificate"}, Within: c.inGroup(), Timeout: 0, Estimate: takesVM, UndoEstimate: takesVMDelete},
+		vmArgs{VM: v, CustomData: m.CustomData, UserData: m.UserData, KeepDisk: m.KeepOSDisk})
+}
+
+func sourceTitle(b image.Base) string {
+	switch {
+	case b.GalleryVersionID != "":
+		return "gallery version " + b.Version
+	case b.ManagedImageID != "":
+		return "managed image"
+	default:
+		return fmt.Sprintf("%s:%s:%s", b.Offer, b.SKU, b.Version)
+	}
+}
+
+// guest plans what happens inside the machine, up to its being stopped and sealed; it returns the last step's id.
+func (c *compiler) guest() string {
+	com, n := c.img.Communicator, c.n
+	timeout := com.Timeout
+	if timeout == 0 {
+		timeout = 30 * time.Minute
+	}
+	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: "Wait for WinRM on port " + fmt.Sprint(com.Port), After: []string{"vm"}, Timeout: timeout, Estimate: takesConnect},
+		connectArgs{com})
+	last := "connect"
+	for i, p := range c.img.Provision {
+		settings, ok := p.Settings.(provisioner.Settings)
+		if !ok {
+			c.errs = append(c.errs, fmt.Errorf("cannot plan provisioner %d: %q has no settings", i+1, p.Type))
+			continue
+		}
+		raw, err := provisioner.Encode(settings)
+		if err != nil {
+			c.errs = append(c.errs, fmt.Errorf("cannot plan provisioner %d: %w", i+1, err))
+			continue
+		}
+		id := fmt.Sprintf("provision-%d", i+1)
+		title := "Provision: " + settings.Summary()
+		if p.Name != "" {
+			title = fmt.Sprintf("Provision %s: %s", p.Name, settings.Summary())
+		}
+		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: "provision", Title: title, After: []string{last}, Estimate: p.PauseBefore + settings.Estimate()},
+			provisionArgs{Type: p.Type, Settings: raw, PauseBefore: p.PauseBefore, MaxRetries: p.MaxRetries, Timeout: p.Timeout, Build: c.img.Name})
+		last = id
+	}
+	if !c.specialized() {
+		c.add(plan.Step{Scope: plan.Nothing, ID: "generalize", Kind: "generalize", Title: "Generalise with sysprep", After: []string{last}, Timeout: 60 * time.Minute, Estimate: takesSysprep}, generalizeArgs{})
+		last = "generalize"
+	}
+	where := machineArgs{Group: n.Group, Name: n.VM}
+	c.add(plan.Step{Scope: plan.Nothing, ID: "deallocate", Kind: "deallocate", Title: "Stop and deallocate VM " + n.VM, After: []string{last}, Estimate: takesDeallocate}, where)
+	last = "deallocate"
+	if !c.specialized() {
+		c.add(plan.Step{Scope: plan.Nothing, ID: "seal", Kind: "seal", Title: "Mark VM " + n.VM + " as generalised", After: []string{last}, Estimate: time.Second}, where)
+		last = "seal"
+	}
+	return last
+}
+
+func (c *compiler) specialized() bool {
+	for _, t := range c.img.Targets {
+		if g, ok := t.(image.ToGallery); ok && g.Specialized {
+			return true
+		}
+	}
+	return false
+}
+
+// publish plans the targets: managed images first, one after the other (two captures of one VM conflict), then all
+// gallery versions side by side.
+func (c *compiler) publish(last string) {
+	var done []string
+	i := 0
+	for k, t := range c.img.Targets {
+		if t, ok := t.(image.ToManagedImage); ok {
+			id := fmt.Sprintf("managed-image-%d", k+1)
+			c.add(plan.Step{ID: id, Kind: "managed-image", Title: "Capture managed image " + t.Name, After: []string{last}, Scope: plan.Product, Estimate: takesImage},
+				imageArgs{Image: azure.ManagedImage{Group: t.ResourceGroup, Name: t.Name, Location: c.f.Location, Generation: c.f.Base.Generation,
+					StorageType: t.StorageType, ZoneResilient: t.ZoneResilient, Tags: c.productTags()}, Replace: c.o.Replace})
+			done = append(done, id)
+			last = id
+		}
+	}
+	for k, t := range c.img.Targets {
+		g, ok := t.(image.ToGallery)
+		if !ok {
+			continue
+		}
+		d := c.f.Galleries[i]
+		i++
+		id := fmt.Sprintf("gallery-%d", k+1)
+		v := azure.GalleryVersion{Subscription: g.Subscription, Group: g.ResourceGroup, Gallery: g.Gallery, Image: g.Image, Version: d.Version,
+			Location: image.NormalLocation(d.Location), StorageType: g.StorageType, Shallow: g.Shallow, ExcludeFromLatest: g.ExcludeFromLatest, EndOfLife: g.EndOfLife, Tags: c.productTags()}
+		if v.Subscription == "" {
+			v.Subscription = c.f.Subscription
+		}
+		v.Regions = regions(g, v.Location)
+		takes := takesReplication
+		if g.Shallow {
+			takes = takesShallow
+		}
+		names := ""
+		for j, r := range v.Regions {
+			if j > 0 {
+				names += ", "
+			}
+			names += r.Name
+		}
+		timeout := g.Timeout
+		if timeout == 0 {
+			timeout = time.Hour
+		}
+		c.add(plan.Step{ID: id, Kind: "gallery", Title: fmt.Sprintf("Publish %s/%s %s to %s", g.Gallery, g.Image, v.Version, names), After: []string{last}, Scope: plan.Product,
+			Timeout: timeout, Estimate: takes, UndoEstimate: takesVersionDelete}, galleryArgs{Version: v, Replace: c.o.Replace})
+		done = append(done, id)
+	}
+	for k, m := range c.img.Manifests {
+		c.add(plan.Step{ID: fmt.Sprintf("manifest-%d", k+1), Kind: "manifest", Title: "Write manifest " + m.Output, After: done, Scope: plan.Nothing},
+			manifestArgs{Manifest: m, Name: c.img.Name, Products: done})
+	}
+}
+
+// productTags are the image's own tags and the run that made it; an expiry has no place on what is kept.
+func (c *compiler) productTags() map[string]string {
+	t := maps.Clone(c.tags)
+	delete(t, TagExpires)
+	return t
+}
+
+// regions lists where a version goes; the gallery's own region is always among them, since Azure demands it
+// (reference: "home region must be in target regions").
+func regions(g image.ToGallery, home string) []azure.TargetRegion {
+	var out []azure.TargetRegion
+	seen := map[string]bool{}
+	for _, r := range append([]image.Region{}, g.Regions...) {
+		name := image.NormalLocation(r.Name)
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		replicas := r.Replicas
+		if replicas == 0 {
+			replicas = max(g.Replicas, 1)
+		}
+		out = append(out, azure.TargetRegion{Name: name, Replicas: replicas, DiskEncryptionSetID: r.DiskEncryptionSetID})
+	}
+	if !seen[home] {
+		out = append([]azure.TargetRegion{{Name: home, Replicas: max(g.Replicas, 1)}}, out...)
+	}
+	return out
+}

@@ -1,0 +1,275 @@
+package vm
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"ingot/internal/communicator"
+	"ingot/internal/image"
+	"ingot/internal/plan"
+	"ingot/internal/provisioner"
+)
+
+type connectArgs struct {
+	Communicator image.Communicator
+}
+
+type connectResult struct {
+	Facts communicator.Facts
+}
+
+// connect waits until the guest lets us in.
+func (b *build) connect(ctx context.Context, t *plan.Task, _ connectArgs) (connectResult, error) {
+	g, err := b.dial(ctx, t)
+	if err != nil {
+		return connectResult{}, err
+	}
+	facts, err := g.Ready(ctx)
+	if err != nil {
+		return connectResult{}, fmt.Errorf("cannot reach the guest: %w", err)
+	}
+	t.Progress(1, "connected to %s, %s", facts.Computer, facts.OS)
+	return connectResult{facts}, nil
+}
+
+// dial returns the one connection of this process to the guest.
+func (b *build) dial(ctx context.Context, t *plan.Task) (communicator.Windows, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.guest != nil {
+		return b.guest, nil
+	}
+	var a connectArgs
+	if err := b.argsOf(t, "connect", &a); err != nil {
+		return nil, err
+	}
+	var cert certificateResult
+	var nic, ip addressResult
+	if err := errors.Join(t.Result("certificate", &cert), t.Result("nic", &nic), optional(t.Result("ip", &ip))); err != nil {
+		return nil, err
+	}
+	password, err := b.password(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	host := a.Communicator.Host
+	if host == "" {
+		host = ip.Address
+	}
+	if host == "" {
+		host = nic.Address
+	}
+	c := communicator.WinRMConfig{
+		Address: net.JoinHostPort(host, strconv.Itoa(a.Communicator.Port)), User: a.Communicator.User, Password: password,
+		NTLM: a.Communicator.NTLM, Dial: b.env.Dial, Clock: b.env.Clock, Dir: `C:\Windows\Temp\ingot-` + t.Run,
+	}
+	sum, err := hex.DecodeString(cert.Fingerprint)
+	if err != nil || len(sum) != len(c.Fingerprint) {
+		return nil, fmt.Errorf("cannot pin the guest's certificate: its fingerprint in the journal is %q", cert.Fingerprint)
+	}
+	copy(c.Fingerprint[:], sum)
+	g, err := communicator.NewWinRM(c)
+	if err != nil {
+		return nil, err
+	}
+	b.guest = g
+	return g, nil
+}
+
+// hangUp ends the connection, if there is one.
+func (b *build) hangUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.guest != nil {
+		b.guest.Close() //nolint:errcheck // the guest is about to be stopped
+		b.guest = nil
+	}
+}
+
+type provisionArgs struct {
+	Type        string
+	Settings    json.RawMessage
+	PauseBefore time.Duration
+	Timeout     time.Duration
+	MaxRetries  int
+	Build       string
+}
+
+// provisionMemory is what a provisioning step saves: the provisioner's own, and that the pause is over.
+type provisionMemory struct {
+	Try   int             `json:"try"`
+	Begun bool            `json:"begun"`
+	Own   json.RawMessage `json:"own,omitempty"`
+}
+
+// provision runs one provisioner, again as often as the template allows. Each try has an id of its own in the guest, so that
+// a retry runs the script anew while a resumed step follows the one it began.
+func (b *build) provision(ctx context.Context, t *plan.Task, a provisionArgs) (struct{}, error) {
+	settings, err := provisioner.Decode(a.Type, a.Settings, b.env.Secrets.Lookup)
+	if err != nil {
+		return struct{}{}, err
+	}
+	var m provisionMemory
+	if _, err := t.Saved(&m); err != nil {
+		return struct{}{}, err
+	}
+	g, err := b.dial(ctx, t)
+	if err != nil {
+		return struct{}{}, err
+	}
+	for ; ; m = (provisionMemory{Try: m.Try + 1}) {
+		err = b.try(ctx, t, a, settings, g, &m)
+		if err == nil || m.Try >= a.MaxRetries || ctx.Err() != nil {
+			return struct{}{}, err
+		}
+		t.Output("stderr", fmt.Sprintf("try %d of %d failed: %v", m.Try+1, a.MaxRetries+1, err))
+	}
+}
+
+func (b *build) try(ctx context.Context, t *plan.Task, a provisionArgs, s provisioner.Settings, g communicator.Windows, m *provisionMemory) error {
+	if a.Timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = plan.Within(ctx, t.Clock(), a.Timeout, fmt.Errorf("time limit of %s reached (timeout)", a.Timeout))
+		defer stop()
+	}
+	if a.PauseBefore > 0 && !m.Begun {
+		t.Progress(-1, "pausing %s before", a.PauseBefore)
+		if err := t.Clock().Sleep(ctx, a.PauseBefore); err != nil {
+			return err
+		}
+	}
+	m.Begun = true
+	if err := t.Save(m); err != nil {
+		return err
+	}
+	id := t.Step.ID
+	if m.Try > 0 {
+		id = fmt.Sprintf("%s-try%d", id, m.Try+1)
+	}
+	return s.Run(ctx, &provisioner.Env{
+		Comm: g, Output: t.Output, Clock: t.Clock(), StepID: id,
+		Vars:     map[string]string{"PACKER_BUILD_NAME": buildName(a.Build), "PACKER_BUILDER_TYPE": "azure-arm"},
+		Progress: func(s string) { t.Progress(-1, "%s", s) },
+		Save: func(v any) error {
+			raw, err := json.Marshal(v)
+			if err != nil {
+				return err
+			}
+			m.Own = raw
+			return t.Save(m)
+		},
+		Load: func(v any) (bool, error) {
+			if m.Own == nil {
+				return false, nil
+			}
+			return true, json.Unmarshal(m.Own, v)
+		},
+	})
+}
+
+// buildName is the last part of an image's name, which Packer gives to scripts as PACKER_BUILD_NAME.
+func buildName(name string) string { return name[strings.LastIndex(name, ".")+1:] }
+
+// Image states of Windows Setup, in HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Setup\State
+// (https://learn.microsoft.com/windows-hardware/manufacture/desktop/windows-setup-states).
+const (
+	stateComplete    = "IMAGE_STATE_COMPLETE"
+	stateGeneralized = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
+)
+
+type generalizeArgs struct{}
+
+type generalizeResult struct {
+	ByTemplate bool // the template's own provisioner had run sysprep
+}
+
+// sysprep generalises Windows and waits until it is. A template that ran sysprep itself, as Packer's documentation teaches,
+// has left the state we want, or is on its way to it: then nothing is started a second time.
+func (b *build) sysprep(ctx context.Context, t *plan.Task, _ generalizeArgs) (generalizeResult, error) {
+	g, err := b.dial(ctx, t)
+	if err != nil {
+		return generalizeResult{}, err
+	}
+	facts, err := g.Ready(ctx)
+	if err != nil {
+		return generalizeResult{}, fmt.Errorf("cannot ask the guest for its image state: %w", err)
+	}
+	var began struct{ Began bool }
+	if _, err := t.Saved(&began); err != nil {
+		return generalizeResult{}, err
+	}
+	byTemplate := !began.Began && (facts.ImageState == stateGeneralized || facts.Sysprep)
+	switch {
+	case byTemplate:
+		t.Output("stdout", "the template has run sysprep itself ("+facts.ImageState+"): not run again")
+		began.Began = true
+	case facts.ImageState != stateGeneralized:
+		// The folder that scripts were run from must not be in the image, and nothing uses it any more.
+		if err := g.Discard(ctx); err != nil {
+			return generalizeResult{}, fmt.Errorf("cannot remove what the build left in the guest: %w", err)
+		}
+		began.Began = true
+		if err := t.Save(began); err != nil {
+			return generalizeResult{}, err
+		}
+		if err := g.Sysprep(ctx, false); err != nil {
+			return generalizeResult{}, fmt.Errorf("cannot start sysprep: %w", err)
+		}
+	}
+	if err := b.untilGeneralized(ctx, t, g); err != nil {
+		return generalizeResult{byTemplate}, err
+	}
+	if byTemplate {
+		if err := g.Discard(ctx); err != nil {
+			return generalizeResult{}, fmt.Errorf("cannot remove what the build left in the guest: %w", err)
+		}
+	}
+	return generalizeResult{byTemplate}, nil
+}
+
+// untilGeneralized follows the image state. Sysprep that is gone without having reached its goal has failed, and its own log
+// says why; the state in which it stopped may well look harmless (packer#9818, packer-plugin-azure#350).
+func (b *build) untilGeneralized(ctx context.Context, t *plan.Task, g communicator.Windows) error {
+	idle := 0
+	last := ""
+	for wait := time.Second; ; wait = min(wait*3/2, 10*time.Second) {
+		facts, err := g.Ready(ctx)
+		if err != nil {
+			return b.sysprepError(ctx, g, fmt.Errorf("cannot follow sysprep: %w", err))
+		}
+		if facts.ImageState != last {
+			last = facts.ImageState
+			t.Progress(-1, "%s", last)
+			t.Output("stdout", last)
+		}
+		if last == stateGeneralized && !facts.Sysprep {
+			return nil
+		}
+		if facts.Sysprep {
+			idle = 0
+		} else if idle++; idle >= 3 { // it may take a moment to show, and the state may be written a moment after it ended
+			return b.sysprepError(ctx, g, fmt.Errorf("cannot generalise: sysprep ended and left %s", last))
+		}
+		if err := t.Clock().Sleep(ctx, wait); err != nil {
+			return b.sysprepError(ctx, g, fmt.Errorf("cannot generalise: still %s: %w", last, err))
+		}
+	}
+}
+
+// sysprepError adds what sysprep's own logs say, if they can still be read.
+func (b *build) sysprepError(ctx context.Context, g communicator.Windows, cause error) error {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer stop()
+	log, err := g.Panther(ctx)
+	if err != nil || strings.TrimSpace(log) == "" {
+		return cause
+	}
+	return fmt.Errorf("%w\nsysprep's own log ends:\n%s", cause, strings.TrimSpace(log))
+}

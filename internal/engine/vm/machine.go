@@ -1,0 +1,93 @@
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"ingot/internal/azure"
+	"ingot/internal/image"
+	"ingot/internal/plan"
+)
+
+type vmArgs struct {
+	VM                   azure.VM // without the password and the data, which may be secret
+	CustomData, UserData image.Text
+	KeepDisk             bool
+}
+
+type vmResult struct {
+	ID     string
+	DiskID string
+}
+
+// makeVM creates the machine. After a crash it looks first: a VM of that name with this run's tag is the one we began.
+func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, error) {
+	var nic addressResult
+	var cert certificateResult
+	var vault vaultResult
+	if err := errors.Join(t.Result("nic", &nic), t.Result("certificate", &cert), t.Result("vault", &vault)); err != nil {
+		return vmResult{}, err
+	}
+	password, err := b.password(ctx, t)
+	if err != nil {
+		return vmResult{}, err
+	}
+	for _, text := range []*image.Text{&a.CustomData, &a.UserData} {
+		if !text.Fill(b.env.Secrets.Lookup) {
+			return vmResult{}, missingSecret(text.Secret())
+		}
+	}
+	if v, err := b.env.Cloud.GetVM(ctx, a.VM.Group, a.VM.Name); err == nil && v.Tags[TagRun] != t.Run {
+		return vmResult{}, fmt.Errorf("cannot create VM %s: one of that name exists in %s that this run did not make; use another temp_compute_name", a.VM.Name, a.VM.Group)
+	} else if err != nil && !azure.IsNotFound(err) {
+		return vmResult{}, err
+	}
+	a.VM.NICID, a.VM.Password = nic.ID, password
+	a.VM.WinRMCertificateURL, a.VM.VaultID = cert.URL, vault.ID
+	a.VM.CustomData, a.VM.UserData = a.CustomData.Reveal(), a.UserData.Reveal()
+	v, err := b.env.Cloud.PutVM(ctx, a.VM, op(t))
+	return vmResult{ID: v.ID, DiskID: v.OSDiskID}, err
+}
+
+// removeVM deletes the machine and its disk where no group's deletion takes them along. The disk outlives the machine that
+// was deleted, so it is deleted by its planned name even when the machine is gone already.
+func (b *build) removeVM(ctx context.Context, t *plan.Task, a vmArgs, _ *vmResult) error {
+	v, err := b.env.Cloud.GetVM(ctx, a.VM.Group, a.VM.Name)
+	switch {
+	case azure.IsNotFound(err):
+	case err != nil:
+		return err
+	case v.Tags[TagRun] != t.Run:
+		return nil // not ours: makeVM refused it
+	default:
+		if err := b.env.Cloud.DeleteVM(ctx, a.VM.Group, a.VM.Name, undoOp(t)); err != nil {
+			return err
+		}
+	}
+	if a.KeepDisk && t.Outcome == plan.Succeeded {
+		return nil
+	}
+	return b.env.Cloud.DeleteDisk(ctx, a.VM.Group, a.VM.OSDiskName, undoOp(t))
+}
+
+type machineArgs struct{ Group, Name string }
+
+func (b *build) deallocate(ctx context.Context, t *plan.Task, a machineArgs) (struct{}, error) {
+	b.hangUp()
+	return struct{}{}, b.env.Cloud.Deallocate(ctx, a.Group, a.Name, op(t))
+}
+
+func (b *build) seal(ctx context.Context, _ *plan.Task, a machineArgs) (struct{}, error) {
+	return struct{}{}, b.env.Cloud.Generalize(ctx, a.Group, a.Name)
+}
+
+// argsOf decodes the arguments of another step of the plan.
+func (b *build) argsOf(t *plan.Task, step string, v any) error {
+	s, ok := t.Find(step)
+	if !ok {
+		return fmt.Errorf("cannot find step %s in the plan", step)
+	}
+	return json.Unmarshal(s.Args, v)
+}

@@ -1,0 +1,78 @@
+// Package vm builds an image on a machine of our own, as Packer's azure-arm does: make a VM and what it needs, provision it,
+// generalise it, publish it, remove everything but the image. It compiles an image.Image to a plan and carries the plan's
+// steps out; it never decides anything while running that the plan could have said.
+package vm
+
+import (
+	"ingot/internal/diag"
+	"ingot/internal/engine"
+	"ingot/internal/image"
+	"ingot/internal/plan"
+)
+
+// Tags that every resource made carries, so that what leaks can be found and collected (design.md, "Core types").
+const (
+	TagRun     = "ingot-run"
+	TagExpires = "ingot-expires" // RFC 3339; gc leaves younger groups alone
+)
+
+// Engine is the VM engine.
+type Engine struct{}
+
+var _ engine.Engine = Engine{}
+
+// Check says what this engine cannot do with img.
+func (Engine) Check(img *image.Image) diag.List {
+	var l diag.List
+	if img.OS != image.Windows {
+		l.Errorf(img.Pos, "", "this version of Ingot builds Windows images only; os_type is %s", img.OS)
+	}
+	if img.Communicator.Kind != "winrm" {
+		l.Errorf(img.Communicator.Pos, `set communicator = "winrm"`, "this version of Ingot reaches Windows over WinRM only; communicator is %q", img.Communicator.Kind)
+	} else if !img.Communicator.UseSSL {
+		l.Errorf(img.Communicator.Pos, "set winrm_use_ssl = true (and winrm_insecure = true for Packer's sake: Ingot pins its own certificate)",
+			"WinRM without TLS would send the password in clear")
+	}
+	m := img.Machine
+	if m.KeepOSDisk && m.ResourceGroup == "" {
+		l.Errorf(img.Pos, "build in an existing group (build_resource_group_name), or leave keep_os_disk out", "keep_os_disk keeps a disk in a temporary resource group that is deleted with everything in it")
+	}
+	if len(img.Targets) == 0 {
+		l.Errorf(img.Pos, "add shared_image_gallery_destination or managed_image_name", "the image has no target: nothing would be kept of the build")
+	}
+	specialized, generalized := false, false
+	for _, t := range img.Targets {
+		g, ok := t.(image.ToGallery)
+		specialized = specialized || ok && g.Specialized
+		generalized = generalized || !ok || !g.Specialized
+	}
+	if specialized && generalized {
+		l.Errorf(img.Pos, "build them from two sources", "one machine cannot become a specialized and a generalized image")
+	}
+	return l
+}
+
+// Actions are what the kinds of this engine's plans mean in env.
+func (Engine) Actions(env engine.Env) map[string]plan.Action {
+	b := &build{env: env}
+	return map[string]plan.Action{
+		"group":         plan.Typed[groupArgs, groupResult]{DoFunc: b.makeGroup, UndoFunc: b.removeGroup},
+		"vault":         plan.Typed[vaultArgs, vaultResult]{DoFunc: b.makeVault, UndoFunc: b.removeVault},
+		"certificate":   plan.Typed[certificateArgs, certificateResult]{DoFunc: b.makeCertificate, UndoFunc: b.removeCertificate},
+		"caller":        plan.Typed[callerArgs, callerResult]{DoFunc: b.findCaller},
+		"nsg":           plan.Typed[nsgArgs, idResult]{DoFunc: b.makeNSG, UndoFunc: b.removeNSG},
+		"network":       plan.Typed[networkArgs, idResult]{DoFunc: b.makeNetwork, UndoFunc: b.removeNetwork},
+		"subnet":        plan.Typed[subnetArgs, idResult]{DoFunc: b.findSubnet},
+		"ip":            plan.Typed[ipArgs, addressResult]{DoFunc: b.makeIP, UndoFunc: b.removeIP},
+		"nic":           plan.Typed[nicArgs, addressResult]{DoFunc: b.makeNIC, UndoFunc: b.removeNIC},
+		"vm":            plan.Typed[vmArgs, vmResult]{DoFunc: b.makeVM, UndoFunc: b.removeVM},
+		"connect":       plan.Typed[connectArgs, connectResult]{DoFunc: b.connect},
+		"provision":     plan.Typed[provisionArgs, struct{}]{DoFunc: b.provision},
+		"generalize":    plan.Typed[generalizeArgs, generalizeResult]{DoFunc: b.sysprep},
+		"deallocate":    plan.Typed[machineArgs, struct{}]{DoFunc: b.deallocate},
+		"seal":          plan.Typed[machineArgs, struct{}]{DoFunc: b.seal},
+		"managed-image": plan.Typed[imageArgs, productResult]{DoFunc: b.publishImage, UndoFunc: b.withdrawImage},
+		"gallery":       plan.Typed[galleryArgs, productResult]{DoFunc: b.publishVersion, UndoFunc: b.withdrawVersion},
+		"manifest":      plan.Typed[manifestArgs, struct{}]{DoFunc: b.writeManifest},
+	}
+}
