@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"ingot/internal/azure"
+	"ingot/internal/communicator"
+	"ingot/internal/engine"
+	"ingot/internal/image"
+	"ingot/internal/plan"
+	"ingot/internal/sim"
+)
+
+// Kinds of cloud a run can be in; they are journalled with it.
+const (
+	cloudAzure    = "azure"
+	cloudEmbedded = "sim"        // lives and dies with this process
+	cloudServed   = "sim-served" // ingot sim serve, in a process of its own
+)
+
+// session is what is outside the process, for one call of the program: the real Azure or a simulated one. Nothing behind it
+// can tell which.
+type session struct {
+	kind  string
+	where string // for humans, one line
+	cloud *azure.Client
+	clock plan.Clock
+	dial  communicator.Dialer
+	sim   *sim.Azure // embedded only
+	hold  func() func()
+	close func()
+}
+
+// env is what an engine gets.
+func (s *session) env(secrets *engine.Secrets) engine.Env {
+	return engine.Env{Cloud: s.cloud, Dial: s.dial, Secrets: secrets, Clock: s.clock}
+}
+
+// chooseCloud decides between the real and the simulated Azure without asking either.
+func (a *app) chooseCloud(id image.Identity) (string, error) {
+	switch a.cloud {
+	case "azure":
+		return cloudAzure, nil
+	case "sim":
+		if a.Getenv("INGOT_SIM") != "" {
+			return cloudServed, nil
+		}
+		return cloudEmbedded, nil
+	case "":
+	default:
+		return "", usage("--cloud is sim or azure, not %q", a.cloud)
+	}
+	if a.Getenv("INGOT_SIM") != "" {
+		return cloudServed, nil
+	}
+	named := !id.ClientSecret.IsZero() || id.ClientCertPath != "" || !id.ClientJWT.IsZero() || id.OIDCRequestURL != "" || id.AzureCLI
+	if named || azure.SignedIn(a.Getenv) {
+		return cloudAzure, nil
+	}
+	return cloudEmbedded, nil
+}
+
+// open signs in to the cloud of that kind.
+func (a *app) open(ctx context.Context, kind string, id image.Identity, scenario string) (*session, error) {
+	switch kind {
+	case cloudAzure:
+		return a.openAzure(ctx, id)
+	case cloudServed:
+		return a.openServed(id)
+	default:
+		return a.openEmbedded(id, scenario)
+	}
+}
+
+func identityOf(id image.Identity) azure.Identity {
+	return azure.Identity{TenantID: id.TenantID, ClientID: id.ClientID, ClientSecret: id.ClientSecret.Reveal(), CertificatePath: id.ClientCertPath,
+		CertificatePassword: id.ClientCertPassword.Reveal(), AssertionToken: id.ClientJWT.Reveal(), OIDCRequestURL: id.OIDCRequestURL,
+		OIDCRequestToken: id.OIDCRequestToken.Reveal(), AzureCLI: id.AzureCLI}
+}
+
+func (a *app) openAzure(ctx context.Context, id image.Identity) (*session, error) {
+	config, err := azure.CloudByName(id.Cloud)
+	if err == nil && id.MetadataHost != "" {
+		config, err = azure.CloudFromMetadata(ctx, id.MetadataHost, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	cred, how, err := azure.Credential(identityOf(id), config, nil, a.Getenv)
+	if err != nil {
+		return nil, &exitError{exitPermission, err}
+	}
+	subscription := id.SubscriptionID
+	for _, key := range []string{"AZURE_SUBSCRIPTION_ID", "ARM_SUBSCRIPTION_ID"} {
+		if subscription == "" {
+			subscription = a.Getenv(key)
+		}
+	}
+	if subscription == "" {
+		return nil, &exitError{exitPermission, fmt.Errorf("cannot tell which subscription to build in: set subscription_id in the template or AZURE_SUBSCRIPTION_ID")}
+	}
+	clock := plan.WallClock{}
+	c, err := azure.New(azure.Options{Credential: cred, Subscription: subscription, Cloud: config, Clock: clock, UserAgent: "ingot/" + Version})
+	if err != nil {
+		return nil, err
+	}
+	return &session{kind: cloudAzure, where: "Azure, signed in with " + how, cloud: c, clock: clock, dial: (&net.Dialer{Timeout: 15 * time.Second}).DialContext, close: func() {}}, nil
+}
+
+// simIdentity is the template's own identity where it names one with a secret, else the simulated Azure's default account.
+func simIdentity(id image.Identity) azure.Identity {
+	if id.ClientID != "" && !id.ClientSecret.IsZero() {
+		out := identityOf(id)
+		if out.TenantID == "" {
+			out.TenantID = sim.DefaultTenant
+		}
+		return out
+	}
+	return azure.Identity{TenantID: sim.DefaultTenant, ClientID: sim.DefaultClientID, ClientSecret: sim.DefaultClientSecret}
+}
+
+// openServed uses a simulated Azure in another process: INGOT_SIM is its address, INGOT_SIM_CA its certificate authority.
+func (a *app) openServed(id image.Identity) (*session, error) {
+	base, err := url.Parse(a.Getenv("INGOT_SIM"))
+	if err != nil || base.Host == "" {
+		return nil, usage("INGOT_SIM is not a URL: %q", a.Getenv("INGOT_SIM"))
+	}
+	pool := x509.NewCertPool()
+	pem, err := os.ReadFile(a.Getenv("INGOT_SIM_CA"))
+	if err != nil {
+		return nil, usage("cannot read the simulated Azure's certificate authority (INGOT_SIM_CA): %v", err)
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, usage("INGOT_SIM_CA holds no certificate: %s", a.Getenv("INGOT_SIM_CA"))
+	}
+	d := &net.Dialer{Timeout: 5 * time.Second}
+	// Every host of the simulated Azure (management, login, NAME.vault) is the one socket.
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, network, base.Host)
+		},
+		TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConnsPerHost: 16, ForceAttemptHTTP2: true,
+	}
+	client := &http.Client{Transport: transport}
+	s, err := a.openSim(id, client, base.String(), plan.WallClock{})
+	if err != nil {
+		return nil, err
+	}
+	s.kind, s.where = cloudServed, "the simulated Azure at "+base.String()
+	s.dial = sim.RemoteGuests(client, base.String())
+	s.close = transport.CloseIdleConnections
+	return s, nil
+}
+
+// openEmbedded starts a simulated Azure in this process, in simulated time.
+func (a *app) openEmbedded(id image.Identity, scenario string) (*session, error) {
+	config := sim.Config{}
+	if scenario != "" {
+		s, err := sim.ReadScenario(scenario)
+		if err != nil {
+			return nil, &exitError{exitUsage, err}
+		}
+		config.Scenario = s
+	}
+	clock := sim.NewVirtualClock(time.Now())
+	config.Clock = clock
+	if a.Getenv("INGOT_SIM_LATENCY") == "none" {
+		config.Latency = sim.NoLatency
+	}
+	if id.SubscriptionID != "" {
+		config.Subscription = id.SubscriptionID
+	}
+	if id.TenantID != "" {
+		config.Tenant = id.TenantID
+	}
+	az, err := sim.New(config)
+	if err != nil {
+		return nil, err
+	}
+	if who := simIdentity(id); who.ClientID != sim.DefaultClientID {
+		az.AddPrincipal(sim.Principal{Name: "the template's own", ClientID: who.ClientID, Secret: who.ClientSecret})
+	}
+	if id.TenantID == "" {
+		id.TenantID = sim.DefaultTenant
+	}
+	s, err := a.openSim(id, &http.Client{Transport: az.Transport()}, sim.EmbeddedURL, clock)
+	if err != nil {
+		az.Close()
+		return nil, err
+	}
+	s.kind, s.where, s.sim = cloudEmbedded, "no Azure sign-in is used: everything happens in the simulated Azure inside this program, in simulated time", az
+	s.dial = az.GuestDial
+	s.close = func() { az.Close() }
+	return s, nil
+}
+
+func (a *app) openSim(id image.Identity, client *http.Client, base string, clock plan.Clock) (*session, error) {
+	config := azure.CloudAt(base, base)
+	who := simIdentity(id)
+	who.TenantID = id.TenantID
+	if who.TenantID == "" {
+		who.TenantID = sim.DefaultTenant
+	}
+	cred, _, err := azure.Credential(who, config, client, func(string) string { return "" })
+	if err != nil {
+		return nil, err
+	}
+	subscription := id.SubscriptionID
+	if subscription == "" {
+		subscription = sim.DefaultSubscription
+	}
+	c, err := azure.New(azure.Options{Credential: cred, Subscription: subscription, Cloud: config, Transport: client, Clock: clock, UserAgent: "ingot/" + Version,
+		RetryDelay: 20 * time.Millisecond})
+	if err != nil {
+		return nil, err
+	}
+	return &session{cloud: c, clock: clock}, nil
+}
