@@ -50,6 +50,11 @@ func (c *compiler) add(s plan.Step, args any) {
 		c.errs = append(c.errs, fmt.Errorf("cannot plan step %s: %w", s.ID, err))
 	}
 	s.Args = raw
+	// polling_duration_timeout bounds every single operation of Azure but publishing, which has a limit of its own.
+	switch s.Kind {
+	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image":
+		s.Timeout = c.img.Machine.APITimeout
+	}
 	if s.Scope == "" {
 		s.Scope = plan.Scratch
 	}
@@ -154,7 +159,7 @@ func (c *compiler) machine() {
 		v.SecurityType = "TrustedLaunch"
 	}
 	c.add(plan.Step{ID: "vm", Kind: "vm", Title: fmt.Sprintf("Create VM %s (%s) from %s", n.VM, m.Size, sourceTitle(base)),
-		After: []string{"nic", "certificate"}, Within: c.inGroup(), Timeout: 0, Estimate: takesVM, UndoEstimate: takesVMDelete},
+		After: []string{"nic", "certificate"}, Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
 		vmArgs{VM: v, CustomData: m.CustomData, UserData: m.UserData, KeepDisk: m.KeepOSDisk})
 }
 
