@@ -304,3 +304,39 @@ func TestPackersOwnExample(t *testing.T) {
 	}
 	noSecrets(t, "Packer's example", state, out)
 }
+
+// TestSysprepFails: the build fails within its bound, shows what sysprep's own log says, and leaves nothing.
+func TestSysprepFails(t *testing.T) {
+	a := serveWith(t, `, "guest": [{"match": "(?i)sysprep.exe /gen", "exitCode": 1, "stderr": ["SYSPRP Package Contoso.App was installed for a user"]}]`)
+	r := a.ingot(t, t.TempDir(), []string{"PKR_VAR_token=x"}, "build", template(t))
+	if r.code != 1 || !strings.Contains(r.out, "sysprep ended and left IMAGE_STATE_COMPLETE") || !strings.Contains(r.out, "Package Contoso.App") {
+		t.Errorf("exit code %d\n%s", r.code, r.out)
+	}
+	if versions, left := a.made(t); len(versions)+len(left) != 0 {
+		t.Errorf("left %v %v", versions, left)
+	}
+}
+
+// TestRoles: without the rights it needs the build ends with 4, shows Azure's words, and leaves nothing.
+func TestRoles(t *testing.T) {
+	a := serveWith(t, `, "principals": [{"name": "reader", "clientId": "44444444-4444-4444-8444-444444444444", "secret": "test-secret-not-real",
+  "roles": [{"role": "Reader", "scope": "/subscriptions/00000000-0000-4000-8000-00000000a001"}]}]`)
+	dir := t.TempDir()
+	text := strings.Replace(source, `os_type         = "Windows"`, `os_type         = "Windows"
+  client_id       = "44444444-4444-4444-8444-444444444444"
+  client_secret   = "test-secret-not-real"
+  tenant_id       = "00000000-0000-4000-8000-00000000b001"
+  subscription_id = "00000000-0000-4000-8000-00000000a001"`, 1)
+	for name, body := range map[string]string{"build.pkr.hcl": text, "script.ps1": "exit 0", "payload.txt": "x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := a.ingot(t, t.TempDir(), []string{"PKR_VAR_token=x"}, "build", dir)
+	if r.code != 4 || !strings.Contains(r.out, "AuthorizationFailed") || !strings.Contains(r.out, "Microsoft.Resources/subscriptions/resourceGroups/write") {
+		t.Errorf("exit code %d\n%s", r.code, r.out)
+	}
+	if versions, left := a.made(t); len(versions)+len(left) != 0 {
+		t.Errorf("left %v %v", versions, left)
+	}
+}

@@ -70,6 +70,12 @@ func (w *Azure) market(q *request, sub string, parts, low []string) *reply {
 		}
 		return &reply{status: 200, body: map[string]any{"value": w.sizesIn(q.query.Get("$filter"))}}
 	}
+	if len(low) == 5 && low[2] == "locations" && low[4] == "usages" {
+		if bad := w.authorize(q.who, "Microsoft.Compute/locations/usages/read", "/subscriptions/"+sub); bad != nil {
+			return failed(bad)
+		}
+		return &reply{status: 200, body: map[string]any{"value": w.usages(regionKey(parts[3]))}}
+	}
 	if len(low) < 5 || low[2] != "locations" || low[4] != "publishers" {
 		return nil
 	}
@@ -101,6 +107,28 @@ func (w *Azure) market(q *request, sub string, parts, low []string) *reply {
 		return failed(refuse(404, "NotFound", missing+" was not found."))
 	}
 	return &reply{status: 200, body: append([]any{}, list...)}
+}
+
+// usages counts a region's cores and machines against the scenario's quota; without one there is plenty.
+func (w *Azure) usages(location string) []any {
+	cores, machines, limit := 0, 0, 1000
+	for _, v := range w.all(vmType) {
+		if s, ok := findSize(text(v.props, "hardwareProfile", "vmSize")); ok && sameRegion(v.location, location) {
+			machines++
+			if machineOf(v).power != "deallocated" {
+				cores += s.cores
+			}
+		}
+	}
+	if w.cfg.Scenario != nil {
+		if n, ok := w.cfg.Scenario.Quota[location]; ok {
+			limit = n
+		}
+	}
+	line := func(name, shown string, value, limit int) any {
+		return map[string]any{"unit": "Count", "currentValue": value, "limit": limit, "name": map[string]any{"value": name, "localizedValue": shown}}
+	}
+	return []any{line("cores", "Total Regional vCPUs", cores, limit), line("virtualMachines", "Virtual Machines", machines, 25000)}
 }
 
 // sizesIn is the list of resource SKUs of the region a filter names.
