@@ -2,7 +2,6 @@ package plan
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,8 +118,11 @@ func readJournal(r io.Reader, name string) ([]Entry, int64, error) {
 			return nil, 0, fmt.Errorf("cannot read the journal %s: %w", name, err)
 		}
 		var e Entry
-		d := json.NewDecoder(bytes.NewReader(line))
-		if err := d.Decode(&e); err != nil {
+		err = json.Unmarshal(line, &e)
+		if err == nil && e.Seq != len(out)+1 {
+			err = fmt.Errorf("it is entry %d", e.Seq)
+		}
+		if err != nil {
 			if _, peek := b.Peek(1); peek == io.EOF {
 				return out, size, nil
 			}

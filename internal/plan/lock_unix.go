@@ -10,8 +10,13 @@ import (
 )
 
 // takeLock locks f for this process; the kernel gives the lock back when the process ends, however it ends.
-func takeLock(f *os.File) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+func takeLock(f *os.File) error { return flock(f, syscall.LOCK_EX) }
+
+// lookAtLock is ErrLocked where a process holds the lock; it does not mind others that only look.
+func lookAtLock(f *os.File) error { return flock(f, syscall.LOCK_SH) }
+
+func flock(f *os.File, how int) error {
+	err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return ErrLocked
 	}

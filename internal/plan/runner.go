@@ -161,8 +161,10 @@ type execution struct {
 	recs    map[string]*record
 	outcome Outcome // the verdict
 	verdict error
+	judged  bool  // the verdict is in the journal: a later process cannot think otherwise
 	broken  error // the journal cannot be written
 	asking  sync.Mutex
+	settled bool // somebody was asked and ended the run; guarded by asking
 	sinking sync.Mutex
 }
 
@@ -200,13 +202,17 @@ func (r *Runner) goOn(ctx context.Context, p *Plan, entries []Entry) error {
 		}
 	}
 	x.say(Event{Kind: Verdict, Outcome: x.outcome, Err: text(x.verdict)})
-	left := x.cleanUp(ctx)
+	left := append(x.cleanUp(ctx), x.keptUnjudged()...)
 	if x.broken == nil && len(left) == 0 {
 		x.broken = x.write(Entry{Kind: EntryFinished, Outcome: x.outcome})
 	}
 	var end error
 	if x.outcome != Succeeded || len(left) > 0 || x.broken != nil {
-		end = &RunError{Outcome: x.outcome, Err: errors.Join(x.verdict, x.broken), Left: left}
+		why := x.verdict
+		if !errors.Is(why, x.broken) {
+			why = errors.Join(why, x.broken)
+		}
+		end = &RunError{Outcome: x.outcome, Err: why, Left: left}
 	}
 	x.say(Event{Kind: RunFinished, Outcome: x.outcome, Err: text(end), Elapsed: r.Clock.Now().Sub(x.begun)})
 	return end
@@ -217,7 +223,7 @@ func (x *execution) replay(e Entry) {
 	rec := x.recs[e.Step]
 	if rec == nil {
 		if e.Kind == EntryVerdict {
-			x.outcome = e.Outcome
+			x.outcome, x.judged = e.Outcome, true
 			if e.Error != "" {
 				x.verdict = errors.New(e.Error)
 			}
@@ -250,10 +256,11 @@ func (x *execution) say(e Event) {
 	if x.Sink == nil {
 		return
 	}
-	e.Time, e.Run = x.Clock.Now(), x.plan.Run
+	e.Run = x.plan.Run
 	e.Text, e.Err = x.clean(e.Text), x.clean(e.Err)
 	x.sinking.Lock()
 	defer x.sinking.Unlock()
+	e.Time = x.Clock.Now() // under the lock: events reach the sink in the order of their times
 	x.Sink.Event(e)
 }
 
@@ -336,6 +343,9 @@ func (x *execution) forward(parent context.Context) *RunError {
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
 	if x.Cancelled != nil {
+		if x.Cancelled() { // asked for while no process was there to hear it
+			stop(ErrCancelled)
+		}
 		watch, unwatch := context.WithCancel(context.WithoutCancel(parent))
 		defer unwatch()
 		go x.watch(watch, stop)
@@ -347,8 +357,11 @@ func (x *execution) forward(parent context.Context) *RunError {
 	running := 0
 	x.mu.Lock()
 	var first error
-	var keep bool
+	var interrupted, keep bool // interrupted: before anything failed
 	for {
+		if x.broken != nil { // what cannot be remembered is not worth an hour's wait
+			stop(fmt.Errorf("stopped because of the journal: %w", x.broken))
+		}
 		if ctx.Err() == nil && x.broken == nil && first == nil {
 			for _, s := range x.plan.Steps {
 				rec := x.recs[s.ID]
@@ -365,7 +378,7 @@ func (x *execution) forward(parent context.Context) *RunError {
 					rec.undoing = false
 					rec.err = err
 					if err != nil && first == nil && !errors.Is(err, errAborted) {
-						first = err
+						first, interrupted = err, ctx.Err() != nil
 						stop(fmt.Errorf("stopped because step %s failed", rec.step.ID))
 					}
 					x.changed.Broadcast()
@@ -386,10 +399,9 @@ func (x *execution) forward(parent context.Context) *RunError {
 	switch {
 	case x.broken != nil:
 		x.outcome, x.verdict = Failed, x.broken
-		return nil // no verdict can be written; what can be undone from memory is
 	case first == nil && ctx.Err() == nil:
 		x.outcome = Succeeded
-	case parent.Err() != nil || errors.Is(context.Cause(ctx), ErrCancelled):
+	case first == nil || interrupted:
 		x.outcome, x.verdict = Cancelled, cancelCause(parent, ctx)
 	default:
 		x.outcome, x.verdict = Failed, x.redact(first)
@@ -400,7 +412,8 @@ func (x *execution) forward(parent context.Context) *RunError {
 		x.outcome, x.verdict = "", nil
 		return err
 	}
-	x.logLocked(Entry{Kind: EntryVerdict, Outcome: x.outcome, Error: text(x.verdict)}) //nolint:errcheck // kept in x.broken
+	// Tried on a broken journal too: a disk that was full may have room for one line by now.
+	x.judged = x.logLocked(Entry{Kind: EntryVerdict, Outcome: x.outcome, Error: text(x.verdict)}) == nil
 	return nil
 }
 
@@ -453,9 +466,10 @@ func (x *execution) do(ctx context.Context, rec *record) error {
 		if err == nil || ctx.Err() != nil || x.OnError != OnErrorAsk || x.Ask == nil {
 			return err
 		}
-		x.asking.Lock()
-		answer := x.Ask(rec.step, x.redact(err))
-		x.asking.Unlock()
+		answer, asked := x.ask(ctx, rec.step, err)
+		if !asked {
+			return err
+		}
 		switch answer {
 		case AnswerRetry:
 			continue
@@ -465,6 +479,18 @@ func (x *execution) do(ctx context.Context, rec *record) error {
 			return err
 		}
 	}
+}
+
+// ask asks about one step at a time, and not once an answer about another has ended the run.
+func (x *execution) ask(ctx context.Context, s Step, err error) (answer OnErrorAnswer, asked bool) {
+	x.asking.Lock()
+	defer x.asking.Unlock()
+	if x.settled || ctx.Err() != nil {
+		return AnswerCleanup, false
+	}
+	answer = x.Ask(s, x.redact(err))
+	x.settled = x.settled || answer != AnswerRetry
+	return answer, true
 }
 
 func (x *execution) doOnce(ctx context.Context, rec *record) error {

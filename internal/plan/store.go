@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,6 +41,9 @@ func (s Store) Create(p *Plan) (*RunFolder, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot create the run's folder: %w", err)
 	}
+	if err := syncFolder(s.Dir); err != nil {
+		return nil, fmt.Errorf("cannot create the run's folder: %w", err)
+	}
 	return s.hold(dir)
 }
 
@@ -57,7 +61,7 @@ func (s Store) hold(dir string) (*RunFolder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot take hold of the run: %w", err)
 	}
-	if err := takeLock(lock); err != nil {
+	if err := takeLockSoon(lock); err != nil {
 		pid, _ := os.ReadFile(lock.Name()) //nolint:errcheck // only to say who it is
 		lock.Close()                       //nolint:errcheck // not ours
 		return nil, fmt.Errorf("cannot take hold of run %s: %w (process %s)", filepath.Base(dir), err, strings.TrimSpace(string(pid)))
@@ -75,6 +79,24 @@ func (s Store) hold(dir string) (*RunFolder, error) {
 	}
 	return &RunFolder{FileJournal: j, dir: dir, lock: lock}, nil
 }
+
+// takeLockSoon takes the lock although somebody may be looking, this instant, whether it is taken.
+func takeLockSoon(f *os.File) error {
+	var err error
+	for range looks {
+		if err = takeLock(f); !errors.Is(err, ErrLocked) {
+			return err
+		}
+		// Real time: the other side is another process, which knows nothing of the runner's clock.
+		if err := (WallClock{}).Sleep(context.Background(), 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// looks is how often a lock is tried; a look lasts some microseconds.
+const looks = 20
 
 // Close lets go of the run.
 func (r *RunFolder) Close() error { return errors.Join(r.FileJournal.Close(), r.lock.Close()) }
@@ -177,7 +199,7 @@ func isLive(dir string) bool {
 		return false
 	}
 	defer lock.Close() //nolint:errcheck // closing gives the lock back
-	return errors.Is(takeLock(lock), ErrLocked)
+	return errors.Is(lookAtLock(lock), ErrLocked)
 }
 
 // Summary is a run in one line.
@@ -241,8 +263,12 @@ func (s Store) Status(name string) (Status, error) {
 
 func (s Store) status(dir string) (Status, error) {
 	entries, err := ReadFileJournal(filepath.Join(dir, journalFile))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Status{}, err
+	}
+	if len(entries) == 0 { // its process died, or has yet to begin
+		live := isLive(dir)
+		return Status{Summary: Summary{Run: filepath.Base(dir), Live: live, Finished: !live}}, nil
 	}
 	p, err := planOf(entries)
 	if err != nil {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -62,18 +63,47 @@ func (x *execution) due(rec *record) bool {
 	if !rec.started || rec.undone || rec.step.Scope == Nothing {
 		return false
 	}
-	if rec.step.Scope == Product && x.outcome == Succeeded {
+	if !x.goes(rec.step.Scope) {
 		return false
 	}
 	// A step within another goes with it, unless that one never began: then this step cannot have begun either, or the plan
 	// did not make it wait, and it is undone by itself.
 	if in := rec.step.Within; in != "" {
-		if c := x.recs[in]; c.started && (c.step.Scope == Scratch || x.outcome != Succeeded) {
+		if c := x.recs[in]; c.started && x.goes(c.step.Scope) {
 			return false
 		}
 	}
 	return true
 }
+
+// goes reports whether what has that scope is undone under the verdict. A product is only undone where the verdict is in the
+// journal: a later process that found none would take the step for done, and call a run a success whose product is gone.
+func (x *execution) goes(s Scope) bool {
+	switch s {
+	case Nothing:
+		return false
+	case Product:
+		return x.outcome != Succeeded && x.judged
+	default:
+		return true
+	}
+}
+
+// keptUnjudged lists the products that a failed run keeps because its verdict could not be journalled.
+func (x *execution) keptUnjudged() []LeftOver {
+	var left []LeftOver
+	if x.outcome == Succeeded || x.judged {
+		return nil
+	}
+	for _, s := range x.plan.Steps {
+		if rec := x.recs[s.ID]; s.Scope == Product && rec.started && !rec.undone {
+			left = append(left, LeftOver{Step: s.ID, Title: s.Title, Err: errUnjudged})
+		}
+	}
+	return left
+}
+
+var errUnjudged = errors.New("kept, because the verdict could not be written to the journal; make room on the disk, then clean up or resume the run")
 
 // cleanUp undoes everything that is due, each step after those that stand on it, side by side where that allows it, and
 // goes on past failures. It is not stopped by the run's context: that it was cancelled is the reason for being here.

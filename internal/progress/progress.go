@@ -27,7 +27,7 @@ type Options struct {
 	Timestamps bool // plain lines begin with the time
 }
 
-// New makes a display: auto (terminal or plain), terminal, plain, json.
+// New makes a display: auto (terminal or plain), terminal, plain, json, cmtrace.
 func New(kind string, out *os.File, o Options) (Display, error) {
 	switch kind {
 	case "auto", "":
@@ -41,8 +41,10 @@ func New(kind string, out *os.File, o Options) (Display, error) {
 		return NewPlain(out, o), nil
 	case "json":
 		return NewJSON(out), nil
+	case "cmtrace":
+		return NewCMTrace(out), nil
 	}
-	return nil, fmt.Errorf("--progress is auto, terminal, plain or json, not %q", kind)
+	return nil, fmt.Errorf("--progress is auto, terminal, plain, json or cmtrace, not %q", kind)
 }
 
 // jsonLines is one event a line.

@@ -19,6 +19,8 @@ const tail = 6
 // terminal draws the run in place with bubbletea; signals and keys are not its business.
 type terminal struct {
 	p    *tea.Program
+	m    *model // the program's until done is closed
+	out  *os.File
 	done chan struct{}
 	in   chan plan.Event
 }
@@ -26,8 +28,8 @@ type terminal struct {
 // NewTerminal draws on a terminal. Events are handed over in batches a dozen times a second, so that a guest that prints
 // ten thousand lines costs little.
 func NewTerminal(out *os.File) Display {
-	t := &terminal{done: make(chan struct{}), in: make(chan plan.Event, 1024)}
-	t.p = tea.NewProgram(&model{steps: map[string]*stepView{}, width: 80}, tea.WithOutput(out), tea.WithInput(nil), tea.WithoutSignalHandler(), tea.WithFPS(12))
+	t := &terminal{m: &model{steps: map[string]*stepView{}, width: 80}, out: out, done: make(chan struct{}), in: make(chan plan.Event, 1024)}
+	t.p = tea.NewProgram(t.m, tea.WithOutput(out), tea.WithInput(nil), tea.WithoutSignalHandler(), tea.WithFPS(12))
 	go func() {
 		defer close(t.done)
 		t.p.Run() //nolint:errcheck // a terminal that cannot be drawn on does not stop a build
@@ -63,7 +65,9 @@ func (t *terminal) Event(e plan.Event) { t.in <- e }
 func (t *terminal) Close() error {
 	close(t.in)
 	<-t.done
-	return nil
+	// What bubbletea draws in place is cut to the terminal's height; what stays to be read afterwards is whole.
+	_, err := lipgloss.Fprint(t.out, t.m.draw())
+	return err
 }
 
 type (
@@ -92,6 +96,7 @@ type model struct {
 	notice  string
 	end     string
 	width   int
+	height  int // 0 is unknown
 	frame   int
 	over    bool
 }
@@ -101,7 +106,7 @@ func (m *model) Init() tea.Cmd { return nil }
 func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		m.width = max(msg.Width, 20)
+		m.width, m.height = max(msg.Width, 20), msg.Height
 	case batchMsg:
 		for _, e := range msg {
 			m.event(e)
@@ -163,12 +168,19 @@ func (m *model) event(e plan.Event) {
 	}
 }
 
-func (m *model) View() tea.View { return tea.NewView(m.draw()) }
+func (m *model) View() tea.View {
+	if m.over { // Close writes the end
+		return tea.NewView("")
+	}
+	return tea.NewView(m.draw())
+}
 
 func (m *model) draw() string {
 	green, red, dim, bold := lipgloss.NewStyle().Foreground(lipgloss.Green), lipgloss.NewStyle().Foreground(lipgloss.Red), lipgloss.NewStyle().Faint(true), lipgloss.NewStyle().Bold(true)
-	var b strings.Builder
-	put := func(s string) { b.WriteString(ansi.Truncate(s, m.width, "…") + "\n") }
+	var lines []string
+	settled := map[int]bool{} // lines of steps that nothing will change any more
+	put := func(s string) { lines = append(lines, ansi.Truncate(s, m.width, "…")) }
+	settle := func(s string) { settled[len(lines)] = true; put(s) }
 	if m.title == "" {
 		return ""
 	}
@@ -185,16 +197,16 @@ func (m *model) draw() string {
 			}
 		case "done":
 			done++
-			put(green.Render("✓") + " " + s.title + dim.Render("  "+Short(s.took)))
+			settle(green.Render("✓") + " " + s.title + dim.Render("  "+Short(s.took)))
 		case "failed":
 			put(red.Render("✗") + " " + s.title + dim.Render("  "+Short(s.took)))
 		case "undoing":
 			put(spin + " " + dim.Render("removing: ") + s.title)
 		case "undone":
 			done++
-			put(green.Render("✓") + " " + s.title + dim.Render("  removed"))
+			settle(green.Render("✓") + " " + s.title + dim.Render("  removed"))
 		case "left":
-			put(red.Render("!") + " " + s.title + red.Render("  NOT removed: "+s.err))
+			put(red.Render("!") + " " + s.title + red.Render("  NOT removed: "+strings.ReplaceAll(s.err, "\n", " ")))
 		}
 	}
 	if m.verdict != "" && !strings.HasPrefix(m.verdict, string(plan.Succeeded)) {
@@ -210,5 +222,32 @@ func (m *model) draw() string {
 	} else {
 		put(dim.Render(fmt.Sprintf("%d of %d steps, %s", done, m.total, Short(m.now.Sub(m.start)))))
 	}
-	return b.String()
+	if !m.over {
+		lines = fold(lines, settled, m.height, green.Render("✓"))
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// fold puts one line in the place of the first settled ones where there are more lines than rows, so that what is still
+// going on stays in sight. A height of 0 is unknown.
+func fold(lines []string, settled map[int]bool, height int, mark string) []string {
+	excess := len(lines) + 1 - height // a row for the cursor
+	if height == 0 || excess <= 0 || len(settled) < 2 {
+		return lines
+	}
+	var out []string
+	folded, at := 0, 0
+	for i, l := range lines {
+		if !settled[i] || folded > excess { // one more, for the line that says so
+			out = append(out, l)
+			continue
+		}
+		if folded == 0 {
+			at = len(out)
+			out = append(out, "")
+		}
+		folded++
+	}
+	out[at] = fmt.Sprintf("%s %d steps", mark, folded)
+	return out
 }
