@@ -26,8 +26,14 @@ type Image struct {
 	Machine      Machine           `json:"machine"`
 	Communicator Communicator      `json:"communicator"`
 	Provision    []Provision       `json:"provision"`
+	Cleanup      []Provision       `json:"cleanup,omitempty"` // run when a provisioner failed, before everything is removed
 	Targets      []Target          `json:"-"`
+	Snapshots    Snapshots         `json:"snapshots"`
+	SkipImage    bool              `json:"skipImage,omitempty"` // provision only: nothing is captured
+	Validation   *Validation       `json:"validation,omitempty"`
+	Managed      Managed           `json:"managed"`
 	Manifests    []Manifest        `json:"manifests,omitempty"`
+	After        []Command         `json:"after,omitempty"` // local commands after the build, in order
 	Tags         map[string]string `json:"tags,omitempty"`
 	Pos          diag.Pos          `json:"-"`
 }
@@ -47,7 +53,7 @@ type Identity struct {
 	Pos                                diag.Pos `json:"-"`
 }
 
-// Source is what the image starts from: Marketplace, GalleryVersion or ManagedImage. Sealed.
+// Source is what the image starts from: Marketplace, GalleryVersion, SharedGalleryImage, ManagedImage or VHD. Sealed.
 type Source interface{ source() }
 
 // Marketplace is a published image. Version "latest" (or empty) is resolved once.
@@ -63,18 +69,38 @@ type PurchasePlan struct{ Name, Product, Publisher, PromotionCode string }
 // GalleryVersion is an image version in an Azure Compute Gallery. An empty Version means the newest.
 type GalleryVersion struct {
 	Subscription, ResourceGroup, Gallery, Image, Version string
+	Plan                                                 *PurchasePlan
 	Pos                                                  diag.Pos `json:"-"`
 }
 
-// ManagedImage is a managed image by name.
-type ManagedImage struct {
-	ResourceGroup, Name string
-	Pos                 diag.Pos `json:"-"`
+// SharedGalleryImage is an image of somebody else's gallery: a community gallery's (/CommunityGalleries/…/Images/…) or one that
+// is shared directly with the subscription or tenant (/sharedGalleries/…/images/…). Without a version in ID the newest is meant.
+type SharedGalleryImage struct {
+	ID        string
+	Community bool
+	Plan      *PurchasePlan
+	Pos       diag.Pos `json:"-"`
 }
 
-func (Marketplace) source()    {}
-func (GalleryVersion) source() {}
-func (ManagedImage) source()   {}
+// ManagedImage is a managed image by name. An empty Subscription is the identity's.
+type ManagedImage struct {
+	Subscription, ResourceGroup, Name string
+	Plan                              *PurchasePlan
+	Pos                               diag.Pos `json:"-"`
+}
+
+// VHD is a virtual hard disk in a page blob.
+type VHD struct {
+	URL  string
+	Plan *PurchasePlan
+	Pos  diag.Pos `json:"-"`
+}
+
+func (Marketplace) source()        {}
+func (GalleryVersion) source()     {}
+func (SharedGalleryImage) source() {}
+func (ManagedImage) source()       {}
+func (VHD) source()                {}
 
 // Machine is the VM the image is built on and what stands around it.
 type Machine struct {
@@ -88,16 +114,21 @@ type Machine struct {
 
 	OSDiskGB            int32  // 0: the source's
 	OSDiskType          string // Standard_LRS, StandardSSD_LRS, Premium_LRS
+	DataDisks           []DataDisk
 	DiskCaching         string // None, ReadOnly, ReadWrite
+	DiskController      string // "", SCSI, NVMe
 	DiskEncryptionSetID string
 	KeepOSDisk          bool
 
-	SecurityType            string // "", TrustedLaunch
+	SecurityType            string // "", TrustedLaunch, ConfidentialVM
+	SecurityEncryption      string // of a confidential VM: VMGuestStateOnly, DiskWithVMGuestState
 	SecureBoot, VTPM        bool
+	Spot                    *Spot
 	EncryptionAtHost        *bool
 	LicenseType             string
 	Identities              []string // resource ids of user-assigned identities
 	CustomData, UserData    Text     // base64
+	CustomScript            Text     // command line of a CustomScriptExtension; Windows only
 	AcceleratedNetworking   *bool
 	BootDiagnosticsEndpoint string // https://account.blob.core.windows.net/
 
@@ -108,9 +139,22 @@ type Machine struct {
 	APITimeout  time.Duration // bound on every single Azure operation except publishing; default 15 m
 }
 
+// DataDisk is one more disk of the machine, and of the image.
+type DataDisk struct {
+	GB  int32
+	LUN int32 // -1: the next free one
+}
+
+// Spot makes the machine a spot VM: cheaper, and Azure may take it back.
+type Spot struct {
+	EvictionPolicy string  // Deallocate, Delete; empty: Azure's default
+	MaxPrice       float64 // US dollars an hour; 0: up to the price of a normal VM
+}
+
 // Network is where the machine stands. With VNet empty a network is made for the build and removed with it.
 type Network struct {
 	VNet, Subnet, ResourceGroup string
+	Subscription                string // of the network; empty: the identity's
 	PublicIP                    bool   // with an existing VNet: give the machine a public address all the same
 	PublicIPSKU                 string // Standard (default), Basic
 	// AllowedInbound are the addresses that may reach the communicator's port in a network made for the build. Empty: only the
@@ -122,12 +166,14 @@ type Network struct {
 type KeyVault struct {
 	Name       string // existing, in the build's resource group
 	SecretName string
-	SKU        string // standard, premium
+	SKU        string        // standard, premium
+	Skip       bool          // none at all: the template sets WinRM up itself
+	Expires    time.Duration // of the secret that holds the certificate; 0: 24 h
 }
 
-// Communicator says how the guest is reached. Kind is "winrm".
+// Communicator says how the guest is reached.
 type Communicator struct {
-	Kind     string
+	Kind     string // winrm, ssh, none
 	User     string // default "packer"
 	Password Text   // empty: generated
 	Host     string // overrides the machine's address
@@ -136,7 +182,45 @@ type Communicator struct {
 	UseSSL   bool
 	Insecure bool // accept any certificate; ours is pinned all the same when we made it
 	NTLM     bool
+	NoProxy  bool
+	Pause    time.Duration // before the first connection
+	SSH      SSH
 	Pos      diag.Pos `json:"-"`
+}
+
+// SSH is what only concerns communicator ssh.
+type SSH struct {
+	PrivateKeyFile, CertificateFile, KeypairName string
+	TemporaryKeyType                             string // rsa (default), ecdsa, ed25519, dsa
+	TemporaryKeyName                             string
+	TemporaryKeyBits                             int
+	Ciphers, KeyExchange                         []string
+	ClearAuthorizedKeys, PTY                     bool
+	HandshakeAttempts                            int
+	Agent, NoAgentForwarding                     bool
+	Bastion                                      Bastion
+	FileTransfer                                 string // scp (default), sftp
+	Proxy                                        SOCKS
+	KeepAlive, ReadWriteTimeout                  time.Duration
+	RemoteTunnels, LocalTunnels                  []string
+}
+
+// Bastion is a host that SSH goes through.
+type Bastion struct {
+	Host                     string
+	Port                     int
+	User                     string
+	Password                 Text
+	Agent, Interactive       bool
+	KeyFile, CertificateFile string
+}
+
+// SOCKS is a SOCKS5 proxy that SSH goes through.
+type SOCKS struct {
+	Host     string
+	Port     int
+	User     string
+	Password Text
 }
 
 // Provision is one provisioner in order.
@@ -147,16 +231,19 @@ type Provision struct {
 	PauseBefore time.Duration
 	Timeout     time.Duration
 	MaxRetries  int
+	GoOn        bool     // a failure does not fail the build
 	Pos         diag.Pos `json:"-"`
 }
 
-// Target is where the image goes: ToGallery or ToManagedImage. Sealed.
+// Target is where the image goes: ToGallery, ToManagedImage or ToVHD. Sealed.
 type Target interface{ target() }
 
 // ToGallery publishes a version of an image definition.
 type ToGallery struct {
 	Subscription, ResourceGroup, Gallery, Image string
-	Version                                     string // Major.Minor.Patch, or "auto": the next patch after the highest
+	Version                                     string // Major.Minor.Patch, or "auto": the next patch after the highest of Major
+	Major                                       *int32 // with "auto": only versions of this major number count
+	FromSource                                  bool   // the version's number is made of the source's (Image Builder's scheme "Source")
 	Regions                                     []Region
 	StorageType                                 string // Standard_LRS, Standard_ZRS, Premium_LRS
 	Shallow                                     bool
@@ -164,6 +251,8 @@ type ToGallery struct {
 	EndOfLife                                   time.Time
 	Replicas                                    int32 // per region, where the region names none
 	Specialized                                 bool
+	ConfidentialEncryption                      string // EncryptedVMGuestStateOnlyWithPmk, EncryptedWithPmk, EncryptedWithCmk
+	Output                                      Output
 	Timeout                                     time.Duration // default 60 m
 	Pos                                         diag.Pos      `json:"-"`
 }
@@ -173,18 +262,80 @@ type Region struct {
 	Name                string
 	Replicas            int32 // 0: the target's
 	DiskEncryptionSetID string
+	StorageType         string // empty: the target's
 }
 
-// ToManagedImage captures a managed image.
+// Output is how Image Builder names what a target made, and what it writes on it.
+type Output struct {
+	Name string            // runOutputName
+	Tags map[string]string // artifactTags; beside the image's own
+}
+
+// ToManagedImage captures a managed image. An empty Location is the machine's; an empty Subscription the identity's.
 type ToManagedImage struct {
-	ResourceGroup, Name string
-	StorageType         string
-	ZoneResilient       bool
-	Pos                 diag.Pos `json:"-"`
+	Subscription, ResourceGroup, Name string
+	Location                          string
+	StorageType                       string
+	ZoneResilient                     bool
+	Output                            Output
+	Pos                               diag.Pos `json:"-"`
+}
+
+// ToVHD writes the disks as page blobs: into a container of a storage account, or to URI (Image Builder; empty: the staging
+// account's own container).
+type ToVHD struct {
+	ResourceGroup, StorageAccount string
+	Container, Prefix             string
+	URI                           string
+	SASDuration                   time.Duration // life of the link the disk is read through; 0: 24 h
+	Output                        Output
+	Pos                           diag.Pos `json:"-"`
 }
 
 func (ToGallery) target()      {}
 func (ToManagedImage) target() {}
+func (ToVHD) target()          {}
+
+// Snapshots are kept of the machine's disks beside the targets.
+type Snapshots struct {
+	OSDisk     string // name; empty: none
+	DataPrefix string // names are this and the disk's number; empty: none
+}
+
+// Validation is what is tried on a machine made of the finished image.
+type Validation struct {
+	Steps              []Provision
+	ContinueDistribute bool // distribute although a step failed
+	SourceOnly         bool // no build: the steps run on the source
+}
+
+// Managed is what only Azure Image Builder has. The VM engine says which of it has no meaning there.
+type Managed struct {
+	Template          string            `json:",omitempty"` // name of the imageTemplates resource
+	Location          string            `json:",omitempty"` // of the template resource, when it is not the machine's
+	APIVersion        string            `json:",omitempty"` // that the template was written for
+	Identities        []string          `json:",omitempty"` // user-assigned identity of the template: at most one
+	Tags              map[string]string `json:",omitempty"` // of the template resource
+	ResourceTags      map[string]string `json:",omitempty"` // of what the service makes for the build
+	StagingGroup      string            `json:",omitempty"` // id
+	Timeout           time.Duration     `json:",omitempty"` // of customize, optimize, validate and distribute together; 0: 4 h
+	ContainerSubnet   string            `json:",omitempty"` // id
+	ProxySize         string            `json:",omitempty"`
+	VMBoot            string            `json:",omitempty"` // "", Enabled, Disabled
+	AutoRun           string            `json:",omitempty"` // "", Enabled, Disabled
+	Workload          *Workload         `json:",omitempty"`
+	OnCustomizerError string            `json:",omitempty"` // "", cleanup, abort
+	OnValidationError string            `json:",omitempty"` // "", cleanup, abort
+}
+
+// Workload is optimize.workload of api-version 2025-10-01.
+type Workload struct{ State, ScriptURI, SHA256 string }
+
+// Command is a local command after the build (Packer's shell-local post-processor).
+type Command struct {
+	Settings any      // *provisioner.ShellLocal
+	Pos      diag.Pos `json:"-"`
+}
 
 // Manifest is a file written after the build that lists what was made (Packer's manifest post-processor).
 type Manifest struct {

@@ -13,40 +13,24 @@ import (
 	"ingot/internal/image"
 )
 
-// notYet are options that azure-arm has and Ingot cannot act on yet, with what to do meanwhile.
-func notYet() [][2]string {
-	return [][2]string{
-		{"image_url", "import the VHD as a managed image and name that"},
-		{"shared_image_gallery.community_gallery_image_id", "name a gallery of your own"}, {"shared_image_gallery.direct_shared_gallery_image_id", "name a gallery of your own"},
-		{"skip_create_image", "leave it out; to look only, use ingot plan"},
-		{"managed_image_os_disk_snapshot_name", "leave it out"}, {"managed_image_data_disk_snapshot_prefix", "leave it out"},
-		{"resource_group_name", "publish to a gallery or a managed image instead of a VHD"}, {"storage_account", "publish to a gallery or a managed image instead of a VHD"},
-		{"capture_container_name", "publish to a gallery or a managed image instead of a VHD"}, {"capture_name_prefix", "publish to a gallery or a managed image instead of a VHD"}, {"sas_token_duration", "leave it out"},
-		{"security_encryption_type", "leave it out"},
-		{"disk_additional_size", "add disks to the machines you deploy"}, {"disk_additional_luns", "add disks to the machines you deploy"}, {"disk_controller_type", "leave it out"},
-		{"spot", "leave it out"}, {"custom_script", "use a powershell provisioner"}, {"skip_create_build_key_vault", "leave it out, or name an existing vault in build_key_vault_name"},
-		{"winrm_expiration_time", "leave it out: certificate and secrets expire after 24 hours and are removed with the build"},
-		{"winrm_no_proxy", "leave it out: WinRM never goes through a proxy"}, {"pause_before_connecting", "leave it out: Ingot waits until the guest answers"},
-	}
-}
-
 var (
-	managedName  = regexp.MustCompile(`^[^_\W][\w-._)]{0,79}$`)
-	groupName    = regexp.MustCompile(`^[^_\W][\w-._\(\)]{0,89}$`)
-	prefixName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,9}$`)
-	versionForm  = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`)
-	identityID   = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+$`)
-	galleryIDFor = regexp.MustCompile(`(?i)^/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.Compute/galleries/([^/]+)/images/([^/]+)(?:/versions/([^/]+))?$`)
+	managedName    = regexp.MustCompile(`^[^_\W][\w-._)]{0,79}$`)
+	groupName      = regexp.MustCompile(`^[^_\W][\w-._\(\)]{0,89}$`)
+	snapshotName   = regexp.MustCompile(`^[A-Za-z0-9_]{1,79}$`)
+	snapshotPrefix = regexp.MustCompile(`^[A-Za-z0-9_]{1,59}$`)
+	containerName  = regexp.MustCompile(`^[a-z0-9][a-z0-9\-]{2,62}$`)
+	communityID    = regexp.MustCompile(`(?i)^/communityGalleries/[^/]+/images/[^/]+(/versions/[^/]+)?$`)
+	directSharedID = regexp.MustCompile(`(?i)^/sharedGalleries/[^/]+/images/[^/]+(/versions/[^/]+)?$`)
+	vaultName      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]$`)
+	prefixName     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,9}$`)
+	versionForm    = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`)
+	identityID     = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+$`)
+	galleryIDFor   = regexp.MustCompile(`(?i)^/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.Compute/galleries/([^/]+)/images/([^/]+)(?:/versions/([^/]+))?$`)
 )
 
 // toImage applies azure-arm's defaults and rules (reference: packer-azure-arm.md section 1) and makes the model.
 func (d *decoder) toImage(o *azureARM) *image.Image {
 	fail := d.fail
-	for _, x := range notYet() {
-		if d.has(x[0]) {
-			fail(x[0], x[1], "option %q is recognised but this version of Ingot cannot act on it yet", x[0])
-		}
-	}
 	oneOf := func(option, value string, allowed ...string) string {
 		if value == "" {
 			return ""
@@ -60,10 +44,17 @@ func (d *decoder) toImage(o *azureARM) *image.Image {
 		return value
 	}
 	img := &image.Image{Pos: d.at, Name: d.name, Tags: map[string]string{}}
-	img.Identity = image.Identity{SubscriptionID: o.SubscriptionID, TenantID: o.TenantID, ClientID: o.ClientID, ClientSecret: o.ClientSecret, ClientCertPath: o.ClientCertPath,
-		ClientCertPassword: o.ClientCertPassword, ClientJWT: o.ClientJWT, OIDCRequestURL: o.OIDCRequestURL, OIDCRequestToken: o.OIDCRequestToken, AzureCLI: o.UseAzureCLIAuth,
-		MetadataHost: o.MetadataHost, Pos: d.at}
-	d.identity(o, &img.Identity)
+	img.Identity = d.toIdentity(&o.armIdentity)
+	img.SkipImage = o.SkipCreateImage
+	img.Snapshots = image.Snapshots{OSDisk: o.ManagedImageOSSnapshot, DataPrefix: o.ManagedImageDataSnapshot}
+	for _, x := range []struct {
+		option, value string
+		form          *regexp.Regexp
+	}{{"managed_image_os_disk_snapshot_name", o.ManagedImageOSSnapshot, snapshotName}, {"managed_image_data_disk_snapshot_prefix", o.ManagedImageDataSnapshot, snapshotPrefix}} {
+		if x.value != "" && !x.form.MatchString(x.value) {
+			fail(x.option, "use letters, digits and _ only, at most 79 (59 in a prefix)", "%s is %q", x.option, x.value)
+		}
+	}
 
 	switch {
 	case strings.EqualFold(o.OSType, "Windows"):
@@ -107,8 +98,11 @@ func (d *decoder) toImage(o *azureARM) *image.Image {
 	return img
 }
 
-// identity judges how the template signs in (reference section 1.1).
-func (d *decoder) identity(o *azureARM, id *image.Identity) {
+// toIdentity judges how the template signs in (reference section 1.1).
+func (d *decoder) toIdentity(o *armIdentity) image.Identity {
+	id := image.Identity{SubscriptionID: o.SubscriptionID, TenantID: o.TenantID, ClientID: o.ClientID, ClientSecret: o.ClientSecret, ClientCertPath: o.ClientCertPath,
+		ClientCertPassword: o.ClientCertPassword, ClientJWT: o.ClientJWT, OIDCRequestURL: o.OIDCRequestURL, OIDCRequestToken: o.OIDCRequestToken, AzureCLI: o.UseAzureCLIAuth,
+		MetadataHost: o.MetadataHost, Pos: d.at}
 	var ways []string
 	for _, w := range []struct {
 		option string
@@ -154,6 +148,7 @@ func (d *decoder) identity(o *azureARM, id *image.Identity) {
 	if short != "" && id.Cloud == "" {
 		d.fail("cloud_environment_name", "use one of Public, China, USGovernment", "cloud_environment_name is %q", o.CloudEnvironmentName)
 	}
+	return id
 }
 
 type failFunc = func(option, remedy, format string, args ...any)
@@ -170,8 +165,12 @@ func (d *decoder) source(o *azureARM, fail failFunc) image.Source {
 			n++
 		}
 	}
-	if o.Plan != nil && !market {
-		fail("plan_info", "start from the marketplace image itself", "plan_info for a source that is no marketplace image is recognised but this version of Ingot cannot act on it yet")
+	var plan *image.PurchasePlan
+	if pl := o.Plan; pl != nil {
+		if pl.Name == "" || pl.Product == "" || pl.Publisher == "" {
+			fail("plan_info", "add them", "plan_info needs plan_name, plan_product and plan_publisher")
+		}
+		plan = &image.PurchasePlan{Name: pl.Name, Product: pl.Product, Publisher: pl.Publisher, PromotionCode: pl.PromotionCode}
 	}
 	switch {
 	case n == 0:
@@ -187,14 +186,7 @@ func (d *decoder) source(o *azureARM, fail failFunc) image.Source {
 				fail(x[0], "add "+x[0], "a marketplace image needs %s", x[0])
 			}
 		}
-		m := image.Marketplace{Publisher: o.ImagePublisher, Offer: o.ImageOffer, SKU: o.ImageSKU, Version: o.ImageVersion, Pos: d.place("image_publisher")}
-		if pl := o.Plan; pl != nil {
-			if pl.Name == "" || pl.Product == "" || pl.Publisher == "" {
-				fail("plan_info", "add them", "plan_info needs plan_name, plan_product and plan_publisher")
-			}
-			m.Plan = &image.PurchasePlan{Name: pl.Name, Product: pl.Product, Publisher: pl.Publisher, PromotionCode: pl.PromotionCode}
-		}
-		return m
+		return image.Marketplace{Publisher: o.ImagePublisher, Offer: o.ImageOffer, SKU: o.ImageSKU, Version: o.ImageVersion, Plan: plan, Pos: d.place("image_publisher")}
 	case custom:
 		if o.CustomManagedImageName == "" || o.CustomManagedImageGroup == "" {
 			fail("custom_managed_image_name", "set both", "custom_managed_image_name and custom_managed_image_resource_group_name go together")
@@ -202,10 +194,37 @@ func (d *decoder) source(o *azureARM, fail failFunc) image.Source {
 		if o.ManagedImageName == "" || o.ManagedImageGroup == "" {
 			d.l.problems.Warnf(d.place("custom_managed_image_name"), "add managed_image_name and managed_image_resource_group_name if Packer must read this template too", "Packer makes nothing but a managed image of a managed image; Ingot publishes it to a gallery all the same")
 		}
-		return image.ManagedImage{ResourceGroup: o.CustomManagedImageGroup, Name: o.CustomManagedImageName, Pos: d.place("custom_managed_image_name")}
+		return image.ManagedImage{ResourceGroup: o.CustomManagedImageGroup, Name: o.CustomManagedImageName, Plan: plan, Pos: d.place("custom_managed_image_name")}
+	case o.ImageURL != "":
+		if u, err := url.Parse(o.ImageURL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+			fail("image_url", "write https://ACCOUNT.blob.core.windows.net/CONTAINER/DISK.vhd", "image_url is no address of a blob")
+		}
+		if o.ManagedImageName != "" {
+			fail("managed_image_name", "import the VHD as a managed image first, or capture a VHD", "a build from image_url cannot make a managed image")
+		}
+		return image.VHD{URL: o.ImageURL, Plan: plan, Pos: d.place("image_url")}
 	case gallery:
 		g := o.Gallery
-		out := image.GalleryVersion{Subscription: g.Subscription, ResourceGroup: g.ResourceGroup, Gallery: g.GalleryName, Image: g.ImageName, Version: g.ImageVersion, Pos: d.place("shared_image_gallery")}
+		out := image.GalleryVersion{Subscription: g.Subscription, ResourceGroup: g.ResourceGroup, Gallery: g.GalleryName, Image: g.ImageName, Version: g.ImageVersion, Plan: plan, Pos: d.place("shared_image_gallery")}
+		for _, x := range []struct {
+			option, id string
+			form       *regexp.Regexp
+			like       string
+		}{{"community_gallery_image_id", g.CommunityGalleryID, communityID, "/CommunityGalleries/NAME/Images/NAME/Versions/1.0.0"}, {"direct_shared_gallery_image_id", g.DirectSharedID, directSharedID, "/sharedGalleries/NAME/images/NAME/versions/1.0.0"}} {
+			if x.id == "" {
+				continue
+			}
+			option := "shared_image_gallery." + x.option
+			if !x.form.MatchString(x.id) {
+				fail(option, "write "+x.like, "%s is no id of such an image", option)
+			}
+			for _, other := range []string{"id", "subscription", "resource_group", "gallery_name", "image_name", "image_version", "community_gallery_image_id", "direct_shared_gallery_image_id"} {
+				if other != x.option && d.has("shared_image_gallery."+other) {
+					fail("shared_image_gallery."+other, "keep one", "%s and %s exclude one another", option, other)
+				}
+			}
+			return image.SharedGalleryImage{ID: x.id, Community: x.option == "community_gallery_image_id", Plan: plan, Pos: d.place(option)}
+		}
 		if g.ID != "" {
 			m := galleryIDFor.FindStringSubmatch(g.ID)
 			if m == nil {
@@ -221,7 +240,7 @@ func (d *decoder) source(o *azureARM, fail failFunc) image.Source {
 			return out
 		}
 		for _, x := range [][2]string{{"subscription", g.Subscription}, {"resource_group", g.ResourceGroup}, {"gallery_name", g.GalleryName}, {"image_name", g.ImageName}} {
-			if x[1] == "" && g.CommunityGalleryID == "" && g.DirectSharedID == "" {
+			if x[1] == "" {
 				fail("shared_image_gallery", "add "+x[0], "shared_image_gallery needs %s", x[0])
 			}
 		}
@@ -235,7 +254,18 @@ func (d *decoder) machine(o *azureARM, img *image.Image, fail failFunc, oneOf on
 	*m = image.Machine{Location: image.NormalLocation(o.Location), Size: o.VMSize, ResourceGroup: o.BuildResourceGroupName, TempGroup: o.TempResourceGroupName, ComputeName: o.TempComputeName, OSDiskName: o.TempOSDiskName,
 		NICName: o.TempNICName, NamePrefix: o.NamePrefix, OSDiskGB: max(o.OSDiskSizeGB, 0), DiskEncryptionSetID: o.DiskEncryptionSetID, KeepOSDisk: o.KeepOSDisk, SecureBoot: o.SecureBootEnabled,
 		VTPM: o.VTPMEnabled, EncryptionAtHost: o.EncryptionAtHost, Identities: o.Identities, CustomData: o.CustomData, UserData: o.UserData, AcceleratedNetworking: o.AcceleratedNetworking,
-		AsyncDelete: o.AsyncResourceGroupDelete, APITimeout: cmp.Or(o.PollingDurationTimeout, 15*time.Minute)}
+		AsyncDelete: o.AsyncResourceGroupDelete, APITimeout: cmp.Or(o.PollingDurationTimeout, 15*time.Minute), CustomScript: o.CustomScript,
+		DiskController: oneOf("disk_controller_type", o.DiskControllerType, "SCSI", "NVMe")}
+	d.disks(o, m)
+	if sp := o.Spot; sp != nil {
+		m.Spot = &image.Spot{EvictionPolicy: oneOf("spot.eviction_policy", sp.EvictionPolicy, "Deallocate", "Delete"), MaxPrice: sp.MaxPrice}
+		if sp.MaxPrice != 0 && sp.EvictionPolicy == "" {
+			fail("spot.max_price", "add eviction_policy", "spot.max_price needs eviction_policy")
+		}
+	}
+	if !o.CustomScript.IsZero() && img.OS != image.Windows {
+		fail("custom_script", "use custom_data", "custom_script is for Windows only")
+	}
 	switch {
 	case o.Location == "" && o.BuildResourceGroupName == "":
 		fail("location", "set location, or build_resource_group_name to build in an existing group", "the source says nowhere where to build")
@@ -265,10 +295,16 @@ func (d *decoder) machine(o *azureARM, img *image.Image, fail failFunc, oneOf on
 	if m.DiskCaching == "" {
 		m.DiskCaching = "ReadWrite"
 	}
-	if strings.EqualFold(o.SecurityType, "ConfidentialVM") {
-		fail("security_type", `use "TrustedLaunch"`, "security_type ConfidentialVM is recognised but this version of Ingot cannot act on it yet")
-	} else {
-		m.SecurityType = oneOf("security_type", o.SecurityType, "TrustedLaunch")
+	m.SecurityType = oneOf("security_type", o.SecurityType, "TrustedLaunch", "ConfidentialVM")
+	m.SecurityEncryption = oneOf("security_encryption_type", o.SecurityEncryptionType, "VMGuestStateOnly", "DiskWithVMGuestState")
+	switch {
+	case m.SecurityType != "ConfidentialVM" && m.SecurityEncryption != "":
+		fail("security_encryption_type", `set security_type = "ConfidentialVM"`, "security_encryption_type is for a confidential VM only")
+	case m.SecurityType == "ConfidentialVM":
+		m.SecurityEncryption = cmp.Or(m.SecurityEncryption, "VMGuestStateOnly")
+		if o.ManagedImageName != "" || o.StorageAccount != "" {
+			fail("security_type", "publish to a gallery", "a confidential VM cannot become a managed image or a VHD")
+		}
 	}
 	licenses := []string{"Windows_Client", "Windows_Server"}
 	if img.OS == image.Linux {
@@ -280,7 +316,7 @@ func (d *decoder) machine(o *azureARM, img *image.Image, fail failFunc, oneOf on
 			fail("user_assigned_managed_identities", "write /subscriptions/…/resourceGroups/…/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME", "%q is no id of a user-assigned identity", id)
 		}
 	}
-	if (o.SecureBootEnabled || o.VTPMEnabled || m.SecurityType != "") && o.ManagedImageName != "" {
+	if (o.SecureBootEnabled || o.VTPMEnabled || m.SecurityType == "TrustedLaunch") && o.ManagedImageName != "" {
 		fail("managed_image_name", "publish to a gallery", "a machine with Trusted Launch cannot become a managed image")
 	}
 	for _, x := range []struct {
@@ -306,9 +342,41 @@ func (d *decoder) machine(o *azureARM, img *image.Image, fail failFunc, oneOf on
 	if o.BootDiagStorageAccount != "" {
 		m.BootDiagnosticsEndpoint = "https://" + o.BootDiagStorageAccount + ".blob.core.windows.net/"
 	}
-	m.KeyVault = image.KeyVault{Name: o.BuildKeyVaultName, SecretName: o.BuildKeyVaultSecretName, SKU: oneOf("build_key_vault_sku", o.BuildKeyVaultSKU, "standard", "premium")}
+	m.KeyVault = image.KeyVault{Name: o.BuildKeyVaultName, SecretName: o.BuildKeyVaultSecretName, SKU: oneOf("build_key_vault_sku", o.BuildKeyVaultSKU, "standard", "premium"),
+		Skip: o.SkipCreateBuildKeyVault, Expires: o.WinRMExpirationTime}
+	if o.SkipCreateBuildKeyVault && o.Communicator != "winrm" {
+		fail("skip_create_build_key_vault", `set communicator = "winrm"`, "skip_create_build_key_vault is for communicator winrm")
+	}
+	if n := len(o.BuildKeyVaultName); n != 0 && !vaultName.MatchString(o.BuildKeyVaultName) {
+		d.l.problems.Warnf(d.place("build_key_vault_name"), "use 3 to 24 letters, digits and hyphens, beginning with a letter", "build_key_vault_name is no name of a key vault: %q", o.BuildKeyVaultName)
+	}
 	if o.BuildKeyVaultName != "" && o.BuildResourceGroupName == "" {
 		fail("build_key_vault_name", "add build_resource_group_name", "an existing key vault must be in the group that is built in")
+	}
+}
+
+// disks are the data disks; their unit numbers are given for all of them or for none.
+func (d *decoder) disks(o *azureARM, m *image.Machine) {
+	if n := len(o.DiskAdditionalLUNs); n > 0 && n != len(o.DiskAdditionalSize) {
+		d.fail("disk_additional_luns", "give one for each disk", "disk_additional_luns has %d entries and disk_additional_size %d", n, len(o.DiskAdditionalSize))
+	}
+	seen := map[int]bool{}
+	for i, size := range o.DiskAdditionalSize {
+		if size < 1 || size > 32767 {
+			d.fail("disk_additional_size", "write GB, such as 128", "a data disk cannot have %d GB", size)
+			continue
+		}
+		disk := image.DataDisk{GB: int32(size), LUN: -1}
+		if i < len(o.DiskAdditionalLUNs) {
+			n := o.DiskAdditionalLUNs[i]
+			if n < 0 || n > 63 || seen[n] {
+				d.fail("disk_additional_luns", "use each of 0 to 63 once", "disk_additional_luns has %d, which is no free unit number", n)
+				n = -1
+			}
+			seen[n] = true
+			disk.LUN = int32(n)
+		}
+		m.DataDisks = append(m.DataDisks, disk)
 	}
 }
 
@@ -352,7 +420,7 @@ func (d *decoder) network(o *azureARM, img *image.Image, fail failFunc, oneOf on
 func (d *decoder) communicator(o *azureARM, img *image.Image, fail failFunc) {
 	c := &img.Communicator
 	*c = image.Communicator{Kind: o.Communicator, User: o.WinRMUsername, Password: o.WinRMPassword, Host: o.WinRMHost, Port: o.WinRMPort, Timeout: o.WinRMTimeout, UseSSL: o.WinRMUseSSL,
-		Insecure: o.WinRMInsecure, NTLM: o.WinRMUseNTLM == nil || *o.WinRMUseNTLM, Pos: d.place("communicator")}
+		Insecure: o.WinRMInsecure, NTLM: o.WinRMUseNTLM == nil || *o.WinRMUseNTLM, NoProxy: o.WinRMNoProxy, Pause: o.PauseBeforeConnect, Pos: d.place("communicator")}
 	if c.Kind == "" {
 		c.Kind = "ssh" // Packer's default, also for Windows
 		if img.OS == image.Windows {
@@ -361,7 +429,11 @@ func (d *decoder) communicator(o *azureARM, img *image.Image, fail failFunc) {
 		}
 	}
 	if c.Kind != "winrm" && c.Kind != "ssh" && c.Kind != "none" {
-		fail("communicator", `use "winrm"`, "communicator is %q", c.Kind)
+		fail("communicator", `use "winrm" or "ssh"`, "communicator is %q", c.Kind)
+	}
+	if c.Kind == "ssh" {
+		d.ssh(o, c)
+		return
 	}
 	if c.Kind == "winrm" {
 		for _, k := range keys(d.pos) {
@@ -387,6 +459,47 @@ func (d *decoder) communicator(o *azureARM, img *image.Image, fail failFunc) {
 	}
 	if s := c.Password.Reveal(); s != "" && (len(s) < 8 || len(s) > 123 || classes(s) < 3) {
 		fail("winrm_password", "leave it out: one is generated", "winrm_password is too weak for Azure: 8 to 123 characters of three of the classes lower case, upper case, digit, other")
+	}
+}
+
+// ssh reads what concerns communicator ssh.
+func (d *decoder) ssh(o *azureARM, c *image.Communicator) {
+	c.User, c.Password, c.Host, c.Port, c.Timeout, c.UseSSL, c.Insecure, c.NTLM = cmp.Or(o.SSHUsername, "packer"), o.SSHPassword, o.SSHHost, cmp.Or(o.SSHPort, 22), cmp.Or(o.SSHTimeout, 20*time.Minute), false, false, false
+	for _, x := range []struct {
+		option string
+		port   int
+	}{{"ssh_port", o.SSHPort}, {"ssh_bastion_port", o.SSHBastionPort}, {"ssh_proxy_port", o.SSHProxyPort}} {
+		if x.port < 0 || x.port > 65535 {
+			d.fail(x.option, "", "%s is %d", x.option, x.port)
+		}
+	}
+	one := func(option, value string, allowed ...string) string {
+		if value == "" || slices.Contains(allowed, value) {
+			return value
+		}
+		d.fail(option, "use one of "+strings.Join(allowed, ", "), "%s is %q", option, value)
+		return value
+	}
+	c.SSH = image.SSH{PrivateKeyFile: o.SSHPrivateKeyFile, CertificateFile: o.SSHCertificateFile, KeypairName: o.SSHKeypairName,
+		TemporaryKeyType: one("temporary_key_pair_type", o.TemporaryKeyPairType, "rsa", "ecdsa", "ed25519", "dsa"), TemporaryKeyName: o.TemporaryKeyPairName, TemporaryKeyBits: o.TemporaryKeyPairBits,
+		Ciphers: o.SSHCiphers, KeyExchange: o.SSHKeyExchange, ClearAuthorizedKeys: o.SSHClearKeys, PTY: o.SSHPTY, HandshakeAttempts: o.SSHHandshakeAttempts, Agent: o.SSHAgentAuth,
+		NoAgentForwarding: o.SSHDisableAgentForwarding, FileTransfer: one("ssh_file_transfer_method", o.SSHFileTransferMethod, "scp", "sftp"), KeepAlive: o.SSHKeepAlive, ReadWriteTimeout: o.SSHReadWriteTimeout,
+		RemoteTunnels: o.SSHRemoteTunnels, LocalTunnels: o.SSHLocalTunnels,
+		Bastion: image.Bastion{Host: o.SSHBastionHost, Port: o.SSHBastionPort, User: o.SSHBastionUsername, Password: o.SSHBastionPassword, Agent: o.SSHBastionAgentAuth, Interactive: o.SSHBastionInteractive,
+			KeyFile: o.SSHBastionKeyFile, CertificateFile: o.SSHBastionCertFile},
+		Proxy: image.SOCKS{Host: o.SSHProxyHost, Port: o.SSHProxyPort, User: o.SSHProxyUsername, Password: o.SSHProxyPassword}}
+	if o.SSHBastionHost != "" && o.SSHProxyHost != "" {
+		d.fail("ssh_proxy_host", "keep one", "ssh_proxy_host and ssh_bastion_host exclude one another")
+	}
+	for _, x := range [][2]string{{"ssh_private_key_file", o.SSHPrivateKeyFile}, {"ssh_certificate_file", o.SSHCertificateFile}, {"ssh_bastion_private_key_file", o.SSHBastionKeyFile}, {"ssh_bastion_certificate_file", o.SSHBastionCertFile}} {
+		if x[1] != "" && !strings.HasPrefix(x[1], "~") && !exists(d.l.local(x[1])) {
+			d.fail(x[0], "a relative path starts at the working directory, or at the template's folder", "cannot find %s", x[1])
+		}
+	}
+	for _, k := range keys(d.pos) {
+		if strings.HasPrefix(k, "winrm_") {
+			d.l.problems.Warnf(d.place(k), "remove it", "%s has no effect with communicator ssh", k)
+		}
 	}
 }
 
@@ -420,13 +533,15 @@ func (d *decoder) targets(o *azureARM, img *image.Image, fail failFunc, oneOf on
 		}
 		endOfLife = t
 	}
+	d.vhd(o, img)
 	for i, g := range o.Destinations {
 		at := nth("shared_image_gallery_destination", i)
-		if g.ConfidentialType != "" {
-			fail(at+".confidential_vm_image_encryption_type", "leave it out", "option %q is recognised but this version of Ingot cannot act on it yet", "confidential_vm_image_encryption_type")
-		}
 		t := image.ToGallery{Subscription: g.Subscription, ResourceGroup: g.ResourceGroup, Gallery: g.GalleryName, Image: g.ImageName, Version: g.ImageVersion, Shallow: g.Shallow, Specialized: g.Specialized,
-			ExcludeFromLatest: o.ExcludeFromLatest, EndOfLife: endOfLife, Timeout: cmp.Or(o.GalleryTimeout, time.Hour), Replicas: min(max(o.ReplicaCount, 1), 100), Pos: d.place(at)}
+			ExcludeFromLatest: o.ExcludeFromLatest, EndOfLife: endOfLife, Timeout: cmp.Or(o.GalleryTimeout, time.Hour), Replicas: min(max(o.ReplicaCount, 1), 100), Pos: d.place(at),
+			ConfidentialEncryption: oneOf(at+".confidential_vm_image_encryption_type", g.ConfidentialType, "EncryptedVMGuestStateOnlyWithPmk", "EncryptedWithPmk", "EncryptedWithCmk")}
+		if g.ConfidentialType != "" && img.Machine.SecurityType != "ConfidentialVM" {
+			fail(at+".confidential_vm_image_encryption_type", `set security_type = "ConfidentialVM"`, "confidential_vm_image_encryption_type is for a confidential VM only")
+		}
 		for _, x := range [][2]string{{"resource_group", g.ResourceGroup}, {"gallery_name", g.GalleryName}, {"image_name", g.ImageName}, {"image_version", g.ImageVersion}} {
 			if x[1] == "" {
 				fail(at, "add "+x[0], "%s needs %s", at, x[0])
@@ -434,8 +549,11 @@ func (d *decoder) targets(o *azureARM, img *image.Image, fail failFunc, oneOf on
 		}
 		if v := g.ImageVersion; v != "" && v != "auto" {
 			big := slices.ContainsFunc(strings.Split(v, "."), func(n string) bool { return len(n) > 10 || len(n) == 10 && n > "2147483647" })
-			if !versionForm.MatchString(v) || big {
-				fail(at+".image_version", `write Major.Minor.Patch, each below 2147483648, or "auto"`, "image_version is %q", v)
+			switch {
+			case !versionForm.MatchString(v):
+				fail(at+".image_version", `write Major.Minor.Patch, or "auto"`, "image_version is %q", v)
+			case big:
+				d.l.problems.Warnf(d.place(at+".image_version"), "use smaller numbers, such as year, month with day, and time: 2026.1123.930", "image_version is %q: Azure refuses a part above 2147483647", v)
 			}
 		}
 		t.StorageType = oneOf(at+".storage_account_type", g.StorageAccountType, "Standard_LRS", "Standard_ZRS", "Premium_LRS")
@@ -472,4 +590,30 @@ func (d *decoder) targets(o *azureARM, img *image.Image, fail failFunc, oneOf on
 		}
 		img.Targets = append(img.Targets, t)
 	}
+}
+
+// vhd is the target of a virtual hard disk in a storage account.
+func (d *decoder) vhd(o *azureARM, img *image.Image) {
+	if o.ResourceGroupName == "" && o.StorageAccount == "" {
+		for _, x := range []string{"capture_container_name", "capture_name_prefix"} {
+			if d.has(x) {
+				d.fail(x, "set storage_account and resource_group_name", "%s is for a VHD, and no storage account is named", x)
+			}
+		}
+		if !o.SkipCreateImage && len(o.Destinations) == 0 && o.ManagedImageName == "" && o.ManagedImageGroup == "" {
+			d.fail("shared_image_gallery_destination", "add shared_image_gallery_destination, managed_image_name with its group, or a storage account", "the source has no target: nothing would be kept of the build")
+		}
+		return
+	}
+	if o.ResourceGroupName == "" || o.StorageAccount == "" {
+		d.fail("storage_account", "set both", "storage_account and resource_group_name go together")
+	}
+	if c := o.CaptureContainerName; c != "" && (!containerName.MatchString(c) || strings.HasSuffix(c, "-") || strings.Contains(c, "--")) {
+		d.fail("capture_container_name", "use 3 to 63 lower-case letters, digits and single hyphens", "capture_container_name is no name of a container: %q", c)
+	}
+	if o.DiskEncryptionSetID != "" {
+		d.fail("disk_encryption_set_id", "publish to a gallery", "disk_encryption_set_id cannot be used with a VHD")
+	}
+	img.Targets = append(img.Targets, image.ToVHD{ResourceGroup: o.ResourceGroupName, StorageAccount: o.StorageAccount, Container: o.CaptureContainerName, Prefix: o.CaptureNamePrefix,
+		SASDuration: o.SASTokenDuration, Pos: d.place("storage_account")})
 }

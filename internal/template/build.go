@@ -2,13 +2,15 @@ package template
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"ingot/internal/diag"
@@ -26,16 +28,29 @@ type buildHead struct {
 // built is one source of one build.
 type built struct {
 	typ, name string // "azure-arm", "win11" or what the overlay calls it
-	bodies    []*hclsyntax.Body
+	bodies    []hcl.Body
 	pos       diag.Pos
 }
 
+// inBuild are the blocks of a build.
+func inBuild() []hcl.BlockHeaderSchema {
+	typ := []string{"type"}
+	return []hcl.BlockHeaderSchema{{Type: "source", LabelNames: []string{"source"}}, {Type: "provisioner", LabelNames: typ}, {Type: "error-cleanup-provisioner", LabelNames: typ},
+		{Type: "post-processor", LabelNames: typ}, {Type: "post-processors"}, {Type: "hcp_packer_registry"}}
+}
+
 // build makes an image of every source that a build names.
-func (l *loader) build(b *hclsyntax.Block, n int) {
+func (l *loader) build(b *hcl.Block, n int) {
 	var head buildHead
-	d := l.decoder(l.context(nil), "the build block", fmt.Sprintf("build[%d]", n), at(b.TypeRange))
-	rest := []string{"source", "provisioner", "post-processor", "post-processors", "error-cleanup-provisioner", "hcp_packer_registry", "dynamic"}
-	d.into(&head, "", rest, b.Body)
+	ctx := l.context(nil)
+	d := l.decoder(ctx, "the build block", fmt.Sprintf("build[%d]", n), at(b.TypeRange))
+	fields := map[string]field{}
+	collect(reflect.ValueOf(&head).Elem(), fields)
+	c := d.content(open(b.Body, ctx), fields, "", nil, inBuild())
+	for _, a := range sorted(c.Attributes) {
+		d.pos[a.Name] = at(a.NameRange)
+		d.attribute(fields[a.Name], a, "")
+	}
 	var list []built
 	find := func(ref string, pos diag.Pos) (built, bool) {
 		key := strings.TrimPrefix(ref, "source.")
@@ -44,11 +59,12 @@ func (l *loader) build(b *hclsyntax.Block, n int) {
 			l.problems.Errorf(pos, meant(key, keys(l.sources)), "the build names source %q, which is not declared", ref)
 			return built{}, false
 		}
+		l.used[key] = true
 		if src.Labels[0] != "azure-arm" {
 			l.problems.Errorf(at(src.LabelRanges[0]), `use source "azure-arm"`, "source type %q is not for Azure images: Ingot builds azure-arm", src.Labels[0])
 			return built{}, false
 		}
-		return built{typ: src.Labels[0], name: src.Labels[1], bodies: []*hclsyntax.Body{src.Body}, pos: at(src.TypeRange)}, true
+		return built{typ: src.Labels[0], name: src.Labels[1], bodies: []hcl.Body{src.Body}, pos: at(src.TypeRange)}, true
 	}
 	if d.broken["sources"] {
 		head.Sources = nil
@@ -58,26 +74,22 @@ func (l *loader) build(b *hclsyntax.Block, n int) {
 			list = append(list, s)
 		}
 	}
-	for _, in := range b.Body.Blocks {
+	for _, in := range c.Blocks {
 		switch in.Type {
 		case "source":
-			if len(in.Labels) != 1 {
-				l.problems.Errorf(at(in.TypeRange), `write source "azure-arm.NAME" { … }`, "a source block inside a build takes one label")
-				continue
-			}
 			s, ok := find(in.Labels[0], at(in.LabelRanges[0]))
 			if !ok {
 				continue
 			}
-			if a := in.Body.Attributes["name"]; a != nil {
-				if v, problems := a.Expr.Value(l.context(nil)); !problems.HasErrors() && v.Type() == cty.String && !v.IsNull() && !v.IsMarked() {
+			if part, _, _ := in.Body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "name"}}}); part != nil && part.Attributes["name"] != nil {
+				if v, problems := part.Attributes["name"].Expr.Value(ctx); !problems.HasErrors() && v.Type() == cty.String && !v.IsNull() && !v.IsMarked() && v.IsKnown() {
 					s.name = v.AsString()
 				}
 			}
 			s.bodies = append(s.bodies, in.Body)
 			list = append(list, s)
-		case "error-cleanup-provisioner", "hcp_packer_registry", "dynamic", "post-processors":
-			l.problems.Errorf(at(in.TypeRange), "leave it out", "block %q is recognised but this version of Ingot cannot act on it yet", in.Type)
+		case "hcp_packer_registry":
+			l.problems.Warnf(at(in.TypeRange), "Ingot keeps its own record of every run: ingot runs, ingot status RUN", "hcp_packer_registry has no effect: nothing is sent to HCP Packer")
 		}
 	}
 	if len(list) == 0 && !l.problems.HasErrors() {
@@ -91,7 +103,7 @@ func (l *loader) build(b *hclsyntax.Block, n int) {
 		if !l.wanted(full) {
 			continue
 		}
-		l.image(b, s, full)
+		l.image(b, c.Blocks, s, full)
 	}
 }
 
@@ -121,102 +133,128 @@ func (l *loader) patterns() {
 	}
 }
 
-func (l *loader) image(b *hclsyntax.Block, s built, name string) {
-	ctx := l.context(map[string]cty.Value{
-		"source": cty.ObjectVal(map[string]cty.Value{"type": cty.StringVal(s.typ), "name": cty.StringVal(s.name)}),
-		"build":  cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(s.name)}),
-	})
+func (l *loader) image(b *hcl.Block, blocks hcl.Blocks, s built, name string) {
+	source := cty.ObjectVal(map[string]cty.Value{"type": cty.StringVal(s.typ), "name": cty.StringVal(s.name)})
+	ctx := l.context(map[string]cty.Value{"source": source, "build": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(s.name), "type": cty.StringVal(s.typ)})})
 	d := l.decoder(ctx, fmt.Sprintf("source %q %q", s.typ, s.name), name, s.pos)
 	var o azureARM
-	d.into(&o, "", []string{"name"}, s.bodies...)
-	img := d.toImage(&o)
-	if l.names[name] {
-		// Secrets, runs and -only go by the image's name.
-		l.problems.Errorf(at(b.TypeRange), "give each build a name of its own", "two builds make an image called %s", name)
+	bodies := make([]hcl.Body, len(s.bodies))
+	for i, body := range s.bodies {
+		bodies[i] = open(body, ctx)
 	}
-	l.names[name] = true
-	n := 0
-	for _, in := range b.Body.Blocks {
-		switch in.Type {
+	d.into(&o, "", []string{"name"}, bodies...)
+	img := d.toImage(&o)
+	l.addImage(img, at(b.TypeRange))
+	in := inside{img: img, typ: s.typ, name: s.name, ctx: l.context(map[string]cty.Value{"source": source, "build": running(s.name, s.typ)})}
+	for _, b := range blocks {
+		switch b.Type {
 		case "provisioner":
-			if p, ok := l.provision(in, d, s, n); ok {
+			if p, ok := l.provision(b.Labels[0], at(b.LabelRanges[0]), at(b.TypeRange), b.Body, in, "provisioner"); ok {
 				img.Provision = append(img.Provision, p)
 			}
-			n++
+			in.n++
+		case "error-cleanup-provisioner":
+			if len(img.Cleanup) > 0 {
+				l.problems.Errorf(at(b.TypeRange), "put everything into one", "error-cleanup-provisioner stands twice in the build")
+			}
+			if p, ok := l.provision(b.Labels[0], at(b.LabelRanges[0]), at(b.TypeRange), b.Body, in, "error-cleanup-provisioner"); ok {
+				img.Cleanup = append(img.Cleanup, p)
+			}
 		case "post-processor":
-			l.postProcess(in, d, s, img)
+			l.postProcess(b.Labels[0], at(b.LabelRanges[0]), at(b.TypeRange), b.Body, in)
+		case "post-processors":
+			l.chain(b, in)
 		}
 	}
+}
+
+// addImage adds an image of which there must be no second.
+func (l *loader) addImage(img *image.Image, pos diag.Pos) {
+	if l.names[img.Name] {
+		// Secrets, runs and -only go by the image's name.
+		l.problems.Errorf(pos, "give each build a name of its own", "two builds make an image called %s", img.Name)
+	}
+	l.names[img.Name] = true
 	l.r.Images = append(l.r.Images, img)
+}
+
+// inside is what a provisioner or post-processor belongs to.
+type inside struct {
+	img       *image.Image
+	typ, name string // of the source
+	ctx       *hcl.EvalContext
+	loose     bool
+	n         int // provisioners before it
+}
+
+// named reports whether a list of only or except means this source.
+func (in inside) named(list []string) bool {
+	return slices.Contains(list, in.typ+"."+in.name) || slices.Contains(list, in.name) || slices.Contains(list, in.img.Name)
+}
+
+// body makes a body ready to be read: only HCL has dynamic blocks.
+func (in inside) body(b hcl.Body) hcl.Body {
+	if _, plain := b.(jsonBody); plain {
+		return b
+	}
+	return open(b, in.ctx)
 }
 
 // meta are the options that every provisioner has.
 type meta struct {
-	Name        string        `hcl:"name"`
-	Only        []string      `hcl:"only"`
-	Except      []string      `hcl:"except"`
-	PauseBefore time.Duration `hcl:"pause_before"`
-	MaxRetries  int           `hcl:"max_retries"`
-	Timeout     time.Duration `hcl:"timeout"`
-	GoOn        bool          `hcl:"continue_on_error"`
+	Name        string         `hcl:"name"`
+	Only        []string       `hcl:"only"`
+	Except      []string       `hcl:"except"`
+	PauseBefore time.Duration  `hcl:"pause_before"`
+	MaxRetries  int            `hcl:"max_retries"`
+	Timeout     time.Duration  `hcl:"timeout"`
+	GoOn        bool           `hcl:"continue_on_error"`
+	Override    hcl.Expression `hcl:"override"`
 }
 
-var metaNames = []string{"name", "only", "except", "pause_before", "max_retries", "timeout", "continue_on_error", "override"}
-
 // provision decodes one provisioner for one source; false when it is not for that source, or there is none of its kind.
-func (l *loader) provision(b *hclsyntax.Block, src *decoder, s built, n int) (image.Provision, bool) {
-	pos := at(b.TypeRange)
-	if len(b.Labels) != 1 {
-		l.problems.Errorf(pos, `write provisioner "powershell" { … }`, "a provisioner takes one label")
-		return image.Provision{}, false
-	}
-	kind := b.Labels[0]
+func (l *loader) provision(kind string, kindAt, pos diag.Pos, body hcl.Body, in inside, word string) (image.Provision, bool) {
 	settings, ok := provisioner.New(kind)
 	if !ok {
 		remedy := meant(kind, provisioner.Kinds())
 		if remedy == "" {
-			remedy = "this version has " + strings.Join(provisioner.Kinds(), ", ")
+			remedy = "Ingot has " + strings.Join(provisioner.Kinds(), ", ")
 		}
-		l.problems.Errorf(at(b.LabelRanges[0]), remedy, "provisioner %q is not one that this version of Ingot has", kind)
+		l.problems.Errorf(kindAt, remedy, "provisioner %q is not one that this version of Ingot has", kind)
 		return image.Provision{}, false
 	}
 	var m meta
 	what := fmt.Sprintf("provisioner %q", kind)
-	d := l.decoder(src.ctx, what, fmt.Sprintf("%s/provisioner[%d]", src.name, n), pos)
-	own := &hclsyntax.Body{Attributes: hclsyntax.Attributes{}, SrcRange: b.Body.SrcRange}
-	general := &hclsyntax.Body{Attributes: hclsyntax.Attributes{}, SrcRange: b.Body.SrcRange}
-	for name, a := range b.Body.Attributes {
-		if slices.Contains(metaNames, name) {
-			general.Attributes[name] = a
-		} else {
-			own.Attributes[name] = a
-		}
+	name := fmt.Sprintf("%s/%s[%d]", in.img.Name, word, in.n)
+	if word != "provisioner" {
+		name = in.img.Name + "/" + word
 	}
-	for _, in := range b.Body.Blocks {
-		if in.Type == "override" {
-			l.problems.Errorf(at(in.TypeRange), "write override = { … }", "override in %s is an attribute", what)
-			continue
-		}
-		own.Blocks = append(own.Blocks, in)
-	}
-	d.into(&m, "", []string{"override"}, general)
-	full := s.typ + "." + s.name
-	named := func(list []string) bool {
-		return slices.Contains(list, full) || slices.Contains(list, s.name) || slices.Contains(list, src.name)
-	}
-	if len(m.Only) > 0 && !named(m.Only) || named(m.Except) {
+	d := l.decoder(in.ctx, what, name, pos)
+	d.running = true
+	d.into([]any{&m, settings}, "", in.skip(), in.body(body))
+	if len(m.Only) > 0 && !in.named(m.Only) || in.named(m.Except) {
 		return image.Provision{}, false
 	}
 	if m.MaxRetries < 0 {
 		l.problems.Errorf(d.place("max_retries"), "", "max_retries is negative")
 	}
-	if m.GoOn {
-		d.fail("continue_on_error", "let the script itself go on after its errors", "continue_on_error is recognised but this version of Ingot cannot act on it yet")
+	if m.Override != nil {
+		l.override(d, settings, m.Override, in)
 	}
-	d.into(settings, "", metaNames, own)
-	if a := general.Attributes["override"]; a != nil {
-		l.override(d, settings, a, s)
+	l.check(d, settings)
+	return image.Provision{Type: kind, Name: m.Name, Settings: settings, PauseBefore: m.PauseBefore, Timeout: m.Timeout, MaxRetries: m.MaxRetries, GoOn: m.GoOn, Pos: pos}, true
+}
+
+// skip is what a block of the source's language holds beside the options: JSON names the kind inside.
+func (in inside) skip() []string {
+	if in.loose {
+		return []string{"type"}
 	}
+	return nil
+}
+
+// check lets settings judge themselves. What was complained of while decoding is not complained of again.
+func (l *loader) check(d *decoder, settings provisioner.Settings) {
 	c := &provisioner.Check{Pos: d.place, Dir: l.abs(l.dir), Cwd: l.o.Cwd, Find: func(p string) (string, bool) {
 		found := l.local(p)
 		abs, err := filepath.Abs(found)
@@ -232,71 +270,71 @@ func (l *loader) provision(b *hclsyntax.Block, src *decoder, s built, n int) (im
 			l.problems = append(l.problems, p)
 		}
 	}
-	return image.Provision{Type: kind, Name: m.Name, Settings: settings, PauseBefore: m.PauseBefore, Timeout: m.Timeout, MaxRetries: m.MaxRetries, Pos: pos}, true
 }
 
 // override changes options for one source: override = { "win11" = { inline = […] } }.
-func (l *loader) override(d *decoder, settings provisioner.Settings, a *hclsyntax.Attribute, s built) {
-	outer, ok := a.Expr.(*hclsyntax.ObjectConsExpr)
-	if !ok {
-		l.problems.Errorf(at(a.SrcRange), `write override = { "NAME" = { … } }`, "override in %s is not a map of maps", d.what)
+func (l *loader) override(d *decoder, settings provisioner.Settings, e hcl.Expression, in inside) {
+	wrong := func(r hcl.Range) {
+		l.problems.Errorf(at(r), `write override = { "NAME" = { … } }`, "override in %s is not a map of maps", d.what)
+	}
+	outer, problems := hcl.ExprMap(e)
+	if problems.HasErrors() {
+		wrong(e.Range())
 		return
 	}
-	for _, item := range outer.Items {
-		key, problems := item.KeyExpr.Value(d.ctx)
+	for _, item := range outer {
+		key, problems := item.Key.Value(d.ctx)
 		l.note(problems)
-		inner, ok := item.ValueExpr.(*hclsyntax.ObjectConsExpr)
-		if problems.HasErrors() || !ok || key.Type() != cty.String {
-			l.problems.Errorf(at(a.SrcRange), `write override = { "NAME" = { … } }`, "override in %s is not a map of maps", d.what)
+		inner, wrongMap := hcl.ExprMap(item.Value)
+		if problems.HasErrors() || wrongMap.HasErrors() || key.Type() != cty.String {
+			wrong(item.Value.Range())
 			continue
 		}
 		if key, _ = key.Unmark(); key.IsNull() || !key.IsKnown() {
 			continue
 		}
-		if name := key.AsString(); name != s.name && name != s.typ+"."+s.name {
+		if name := key.AsString(); name != in.name && name != in.typ+"."+in.name {
 			continue
 		}
-		body := &hclsyntax.Body{Attributes: hclsyntax.Attributes{}, SrcRange: a.SrcRange}
-		for _, o := range inner.Items {
-			k, problems := o.KeyExpr.Value(d.ctx)
+		attrs := hcl.Attributes{}
+		for _, o := range inner {
+			k, problems := o.Key.Value(d.ctx)
 			l.note(problems)
 			k, _ = k.Unmark()
 			if !problems.HasErrors() && k.Type() == cty.String && !k.IsNull() && k.IsKnown() {
-				r := o.KeyExpr.Range()
-				body.Attributes[k.AsString()] = &hclsyntax.Attribute{Name: k.AsString(), Expr: o.ValueExpr, SrcRange: r, NameRange: r}
+				r := o.Key.Range()
+				attrs[k.AsString()] = &hcl.Attribute{Name: k.AsString(), Expr: o.Value, Range: hcl.RangeBetween(r, o.Value.Range()), NameRange: r}
 			}
 		}
-		d.into(settings, "", nil, body)
+		d.into(settings, "", nil, attrBody{attrs, item.Value.Range()})
 	}
 }
 
-// manifestOptions are the manifest post-processor's.
-type manifestOptions struct {
-	Name       string            `hcl:"name"`
-	Only       []string          `hcl:"only"`
-	Except     []string          `hcl:"except"`
-	Output     string            `hcl:"output"`
-	StripPath  bool              `hcl:"strip_path"`
-	StripTime  bool              `hcl:"strip_time"`
-	CustomData map[string]string `hcl:"custom_data"`
-	Keep       *bool             `hcl:"keep_input_artifact"`
+// attrBody is a body that only has attributes.
+type attrBody struct {
+	attrs hcl.Attributes
+	at    hcl.Range
 }
 
-func (l *loader) postProcess(b *hclsyntax.Block, src *decoder, s built, img *image.Image) {
-	if len(b.Labels) != 1 {
-		l.problems.Errorf(at(b.TypeRange), `write post-processor "manifest" { … }`, "a post-processor takes one label")
-		return
+func (b attrBody) Content(s *hcl.BodySchema) (*hcl.BodyContent, hcl.Diagnostics) {
+	c, rest, problems := b.PartialContent(s)
+	for _, a := range sorted(rest.(attrBody).attrs) {
+		problems = append(problems, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Unsupported argument", Subject: a.NameRange.Ptr()})
 	}
-	if kind := b.Labels[0]; kind != "manifest" {
-		l.problems.Errorf(at(b.LabelRanges[0]), "leave it out; this version has manifest", "post-processor %q is not one that this version of Ingot has", kind)
-		return
-	}
-	o := manifestOptions{Output: "packer-manifest.json"}
-	d := l.decoder(src.ctx, `post-processor "manifest"`, src.name+"/manifest", at(b.TypeRange))
-	d.into(&o, "", nil, b.Body)
-	full := s.typ + "." + s.name
-	if len(o.Only) > 0 && !slices.Contains(o.Only, full) || slices.Contains(o.Except, full) {
-		return
-	}
-	img.Manifests = append(img.Manifests, image.Manifest{Output: l.abs(o.Output), StripPath: o.StripPath, StripTime: o.StripTime, CustomData: o.CustomData})
+	return c, problems
 }
+
+func (b attrBody) PartialContent(s *hcl.BodySchema) (*hcl.BodyContent, hcl.Body, hcl.Diagnostics) {
+	c, rest := &hcl.BodyContent{Attributes: hcl.Attributes{}, MissingItemRange: b.at}, maps.Clone(b.attrs)
+	for _, a := range s.Attributes {
+		if x := b.attrs[a.Name]; x != nil {
+			c.Attributes[a.Name] = x
+			delete(rest, a.Name)
+		}
+	}
+	return c, attrBody{rest, b.at}, nil
+}
+
+func (b attrBody) JustAttributes() (hcl.Attributes, hcl.Diagnostics) { return b.attrs, nil }
+
+func (b attrBody) MissingItemRange() hcl.Range { return b.at }

@@ -3,10 +3,12 @@ package template
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/dynblock"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -25,8 +27,10 @@ type decoder struct {
 	pos  map[string]diag.Pos
 	at   diag.Pos // of the whole block
 
-	used   map[string]bool // options with a value other than their type's zero
-	broken map[string]bool // options that were complained of already: no rule complains of them again
+	running bool            // build.Host and the like are known when it is used
+	loose   bool            // unknown options are a warning: the tool that the template is for ignores them
+	used    map[string]bool // options with a value other than their type's zero
+	broken  map[string]bool // options that were complained of already: no rule complains of them again
 }
 
 func (l *loader) decoder(ctx *hcl.EvalContext, what, name string, at diag.Pos) *decoder {
@@ -66,60 +70,133 @@ func (d *decoder) spoil(f field, option string) {
 	}
 }
 
-// into decodes attributes and blocks into the struct that to points to; bodies later in the list overlay earlier ones, with a
+// into decodes attributes and blocks into the structs that to points to; bodies later in the list overlay earlier ones, with a
 // warning, since Packer refuses a field that is set twice
-// (https://developer.hashicorp.com/packer/docs/templates/hcl_templates/blocks/build/source). skip are names that somebody else
-// reads.
-func (d *decoder) into(to any, prefix string, skip []string, bodies ...*hclsyntax.Body) {
-	v := reflect.ValueOf(to).Elem()
+// (https://developer.hashicorp.com/packer/docs/templates/hcl_templates/blocks/build/source). skip are attributes that somebody
+// else reads.
+func (d *decoder) into(to any, prefix string, skip []string, bodies ...hcl.Body) {
 	fields := map[string]field{}
-	collect(v, fields)
-	known := append(keys(fields), skip...)
-	skipped := map[string]bool{}
-	for _, s := range skip {
-		skipped[s] = true
+	if list, ok := to.([]any); ok {
+		for _, t := range list {
+			collect(reflect.ValueOf(t).Elem(), fields)
+		}
+	} else {
+		collect(reflect.ValueOf(to).Elem(), fields)
 	}
 	seen := map[string]diag.Pos{}
 	for _, body := range bodies {
-		for _, a := range sortedAttributes(body) {
+		c := d.content(body, fields, prefix, skip, nil)
+		for _, a := range sorted(c.Attributes) {
 			f, ok := fields[a.Name]
-			switch {
-			case skipped[a.Name]:
-			case !ok:
-				d.l.problems.Errorf(at(a.NameRange), meant(a.Name, known), "unknown option %q in %s", prefix+a.Name, d.what)
-			case f.block:
-				d.l.problems.Errorf(at(a.NameRange), fmt.Sprintf("write %s { … } without =", a.Name), "%s in %s is a block", prefix+a.Name, d.what)
-			default:
-				if first, again := seen[a.Name]; again {
-					d.l.problems.Warnf(at(a.NameRange), "set it in one of the two if Packer must read this template too",
-						"%s in %s is set already, at %s: Packer refuses that; here the build's own value counts", prefix+a.Name, d.what, first)
-				}
-				seen[a.Name] = at(a.NameRange)
-				d.pos[prefix+a.Name] = at(a.NameRange)
-				d.attribute(f, a, prefix)
+			if !ok {
+				continue // somebody else's
 			}
+			if first, again := seen[a.Name]; again {
+				d.l.problems.Warnf(at(a.NameRange), "set it in one of the two if Packer must read this template too",
+					"%s in %s is set already, at %s: Packer refuses that; here the build's own value counts", prefix+a.Name, d.what, first)
+			}
+			seen[a.Name] = at(a.NameRange)
+			d.pos[prefix+a.Name] = at(a.NameRange)
+			d.attribute(f, a, prefix)
 		}
-		for _, b := range body.Blocks {
-			f, ok := fields[b.Type]
-			switch {
-			case skipped[b.Type]:
-			case b.Type == "dynamic":
-				d.l.problems.Errorf(at(b.TypeRange), "write the blocks out", "block \"dynamic\" in %s is recognised but this version of Ingot cannot act on it yet", d.what)
-			case !ok:
-				d.l.problems.Errorf(at(b.TypeRange), meant(b.Type, known), "unknown block %q in %s", prefix+b.Type, d.what)
-			case !f.block:
-				// A map written as a block is common (azure_tags { … }) and means the same.
-				if f.v.Kind() == reflect.Map && len(b.Body.Blocks) == 0 {
-					d.pos[prefix+b.Type] = at(b.TypeRange)
-					d.mapBlock(f, b, prefix)
-					continue
-				}
-				d.l.problems.Errorf(at(b.TypeRange), "write "+b.Type+" = …", "%s in %s is no block", prefix+b.Type, d.what)
-			default:
+		for _, b := range c.Blocks {
+			f := fields[b.Type]
+			if f.block {
 				d.block(f, b, prefix)
+				continue
 			}
+			// A map written as a block is common (azure_tags { … }) and means the same.
+			d.pos[prefix+b.Type] = at(b.TypeRange)
+			d.mapBlock(f, b, prefix)
 		}
 	}
+}
+
+// content reads a body by the names of fields, skip and more; what else stands in it is a problem.
+func (d *decoder) content(body hcl.Body, fields map[string]field, prefix string, skip []string, more []hcl.BlockHeaderSchema) *hcl.BodyContent {
+	s := &hcl.BodySchema{Blocks: more}
+	for _, name := range keys(fields) {
+		f := fields[name]
+		if f.block || f.v.Kind() == reflect.Map && writtenAsBlock(body, name) {
+			s.Blocks = append(s.Blocks, hcl.BlockHeaderSchema{Type: name})
+		} else {
+			s.Attributes = append(s.Attributes, hcl.AttributeSchema{Name: name})
+		}
+	}
+	for _, name := range skip {
+		if _, ok := fields[name]; !ok {
+			s.Attributes = append(s.Attributes, hcl.AttributeSchema{Name: name})
+		}
+	}
+	known := append(keys(fields), skip...)
+	for _, b := range more {
+		known = append(known, b.Type)
+	}
+	c, problems := body.Content(s)
+	d.l.noteNames(problems, known, fields, prefix, d.what, d.loose)
+	const most = 5000 // no person writes so many; a dynamic block can
+	if len(c.Blocks) > most {
+		d.l.problems.Errorf(at(c.Blocks[0].DefRange), "", "%s has more than %d blocks", d.what, most)
+		c.Blocks = nil
+	}
+	return c
+}
+
+// opened is a body of HCL whose dynamic blocks are written out when it is read; so are those of all blocks inside it.
+type opened struct {
+	hcl.Body
+	native *hclsyntax.Body // nil in HCL's JSON form
+}
+
+// open makes a body ready to be decoded in ctx.
+func open(b hcl.Body, ctx *hcl.EvalContext) hcl.Body {
+	native, _ := b.(*hclsyntax.Body)
+	return opened{dynblock.Expand(b, ctx), native}
+}
+
+// writtenAsBlock reports whether HCL has name as a block and not as an attribute.
+func writtenAsBlock(b hcl.Body, name string) bool {
+	o, ok := b.(opened)
+	if !ok || o.native == nil || o.native.Attributes[name] != nil {
+		return false
+	}
+	native := o.native
+	return slices.ContainsFunc(native.Blocks, func(b *hclsyntax.Block) bool { return b.Type == name && len(b.Labels) == 0 && len(b.Body.Blocks) == 0 })
+}
+
+// noteNames says of names that are not known what stands in their place in what; everything else in the list is noted as it is.
+func (l *loader) noteNames(list hcl.Diagnostics, known []string, fields map[string]field, prefix, what string, loose bool) {
+	for _, p := range list {
+		if p.Subject == nil {
+			l.note(hcl.Diagnostics{p})
+			continue
+		}
+		name := l.textAt(*p.Subject)
+		f, isField := fields[name]
+		switch {
+		case p.Summary == "Unsupported argument" && isField && f.block:
+			l.problems.Errorf(at(*p.Subject), fmt.Sprintf("write %s { … } without =", name), "%s in %s is a block", prefix+name, what)
+		case p.Summary == "Unsupported block type" && isField:
+			l.problems.Errorf(at(*p.Subject), "write "+name+" = …", "%s in %s is no block", prefix+name, what)
+		case p.Summary == "Unsupported block type":
+			l.problems.Errorf(at(*p.Subject), meant(name, known), "unknown block %q in %s", prefix+name, what)
+		case (p.Summary == "Unsupported argument" || p.Summary == "Extraneous JSON object property") && loose:
+			l.problems.Warnf(at(*p.Subject), meant(name, known), "unknown option %q in %s has no effect", prefix+name, what)
+		case p.Summary == "Unsupported argument" || p.Summary == "Extraneous JSON object property":
+			l.problems.Errorf(at(*p.Subject), meant(name, known), "unknown option %q in %s", prefix+name, what)
+		default:
+			l.note(hcl.Diagnostics{p})
+		}
+	}
+}
+
+// textAt is what stands in a range of a file, without quotes.
+func (l *loader) textAt(r hcl.Range) string {
+	text := l.r.Sources[r.Filename]
+	if r.Start.Byte < 0 || r.End.Byte > len(text) || r.Start.Byte > r.End.Byte {
+		return ""
+	}
+	return strings.Trim(string(text[r.Start.Byte:r.End.Byte]), `"`)
 }
 
 type field struct {
@@ -144,7 +221,7 @@ func collect(v reflect.Value, out map[string]field) {
 
 // block decodes a nested block. The second of several that make a list is known as "name[1]", so that every one has places of
 // its own.
-func (d *decoder) block(f field, b *hclsyntax.Block, prefix string) {
+func (d *decoder) block(f field, b *hcl.Block, prefix string) {
 	target, name := f.v, prefix+b.Type
 	if f.v.Kind() == reflect.Slice {
 		name = nth(name, f.v.Len())
@@ -171,9 +248,11 @@ func nth(name string, n int) string {
 	return fmt.Sprintf("%s[%d]", name, n)
 }
 
-func (d *decoder) mapBlock(f field, b *hclsyntax.Block, prefix string) {
+func (d *decoder) mapBlock(f field, b *hcl.Block, prefix string) {
 	m := map[string]cty.Value{}
-	for _, a := range sortedAttributes(b.Body) {
+	attrs, problems := b.Body.JustAttributes()
+	d.l.note(problems)
+	for _, a := range sorted(attrs) {
 		x, ok := d.value(a.Expr)
 		if !ok {
 			x = cty.DynamicVal
@@ -183,7 +262,11 @@ func (d *decoder) mapBlock(f field, b *hclsyntax.Block, prefix string) {
 	d.set(f, cty.ObjectVal(m), prefix+b.Type, at(b.TypeRange))
 }
 
-func (d *decoder) attribute(f field, a *hclsyntax.Attribute, prefix string) {
+func (d *decoder) attribute(f field, a *hcl.Attribute, prefix string) {
+	if to, ok := f.v.Addr().Interface().(*hcl.Expression); ok {
+		*to = a.Expr
+		return
+	}
 	if f.secret {
 		d.l.maskLiteral(a.Expr)
 	}
@@ -192,20 +275,13 @@ func (d *decoder) attribute(f field, a *hclsyntax.Attribute, prefix string) {
 		d.spoil(f, prefix+a.Name)
 		return
 	}
-	d.set(f, x, prefix+a.Name, at(a.SrcRange))
+	d.set(f, x, prefix+a.Name, at(a.Range))
 }
 
 // value evaluates an expression; it reports false when something was wrong with it.
-func (d *decoder) value(e hclsyntax.Expression) (cty.Value, bool) {
-	for _, t := range e.Variables() {
-		if t.RootName() != "build" || len(t) < 2 {
-			continue
-		}
-		if step, ok := t[1].(hcl.TraverseAttr); ok && step.Name != "name" {
-			d.l.problems.Errorf(at(t.SourceRange()), "leave it out; build.name, source.name and source.type are known",
-				"build.%s is known only while the build runs, and this version of Ingot cannot hand it to %s yet", step.Name, d.what)
-			return cty.DynamicVal, false
-		}
+func (d *decoder) value(e hcl.Expression) (cty.Value, bool) {
+	if !d.l.runtime(e, d.what, d.running) {
+		return cty.DynamicVal, false
 	}
 	x, problems := e.Value(d.ctx)
 	d.l.note(problems)
@@ -375,6 +451,10 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 			}
 			*to = append(*to, int(n))
 		}
+	case *any:
+		if visible() {
+			*to = plainJSON(plain)
+		}
 	default:
 		panic(fmt.Sprintf("option %s has a field of type %s, which the decoder does not know", option, f.v.Type()))
 	}
@@ -436,6 +516,37 @@ func members(x cty.Value) (map[string]element, bool) {
 		out[k.AsString()] = e
 	}
 	return out, true
+}
+
+// plainJSON is a value as encoding/json would read it.
+func plainJSON(v cty.Value) any {
+	t := v.Type()
+	switch {
+	case v.IsNull():
+		return nil
+	case t == cty.String:
+		return v.AsString()
+	case t == cty.Bool:
+		return v.True()
+	case t == cty.Number:
+		n, _ := v.AsBigFloat().Float64()
+		return n
+	case t.IsObjectType() || t.IsMapType():
+		m := map[string]any{}
+		for it := v.ElementIterator(); it.Next(); {
+			k, e := it.Element()
+			m[k.AsString()] = plainJSON(e)
+		}
+		return m
+	case t.IsTupleType() || t.IsListType() || t.IsSetType():
+		list := []any{}
+		for it := v.ElementIterator(); it.Next(); {
+			_, e := it.Element()
+			list = append(list, plainJSON(e))
+		}
+		return list
+	}
+	return nil
 }
 
 // asString converts as Packer does: numbers and truth values are texts too.

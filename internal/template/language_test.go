@@ -147,17 +147,19 @@ func TestForm(t *testing.T) {
 		{"variables {\na = 1\n}\n" + ok, ""},
 		{"locals {\na = 1\n}\nlocals {\na = 1\n}\n" + ok, "declared twice"},
 		{"local \"a\" {}\n" + ok, "no expression"},
-		{"data \"azure-keyvaultsecret\" \"a\" {}\n" + ok, "cannot act on it yet"},
-		{"a = 1\n" + ok, "unexpected attribute"},
-		{"source \"azure-arm\" {}\n" + ok, "takes 2 labels"},
+		{"data \"azure-keyvaultsecret\" \"a\" {}\n" + ok, "needs vault_name"},
+		{"data \"http\" \"a\" {}\n" + ok, `data source "http" is not supported`},
+		{"data \"amazon-ami\" \"a\" {}\n" + ok, `data source "amazon-ami" is not supported`},
+		{"a = 1\n" + ok, `unknown option "a" in a template`},
+		{"source \"azure-arm\" {}\n" + ok, "must have 2 labels"},
 		{"source \"azure-arm\" \"w\" {}\n" + ok, "declared twice"},
 		{ok + "build {\nsources = [\"azure-arm.w\"]\n}\n", "two builds make an image called azure-arm.w"},
 		{"source \"amazon-ebs\" \"a\" {}\nbuild {\nsources = [\"amazon-ebs.a\"]\n}\n", "not for Azure images"},
 		{"source \"azure-arm\" \"a\" {}\n", "no build block"},
 		{"build {}\n", "the build has no source"},
-		{ok + "build {\nname = \"b\"\nsources = [\"azure-arm.w\"]\npost-processors {\n}\n}\n", "cannot act on it yet"},
-		{ok + "build {\nname = \"b\"\nsources = [\"azure-arm.w\"]\nerror-cleanup-provisioner \"powershell\" {\n}\n}\n", "cannot act on it yet"},
-		{ok + "build {\nname = \"b\"\nsources = [\"azure-arm.w\"]\nprovisioner \"powershell\" {\ninline = [\"a\"]\ncontinue_on_error = true\n}\n}\n", "cannot act on it yet"},
+		{ok + "build {\nname = \"b\"\nsources = [\"azure-arm.w\"]\npost-processors {\npost-processor \"vagrant\" {}\n}\n}\n", "post-processor \"vagrant\""},
+		{ok + "build {\nname = \"b\"\nsources = [\"azure-arm.w\"]\nerror-cleanup-provisioner \"powershell\" {\n}\n}\n", "nothing to run"},
+		{ok + "build {\nname = \"b\"\nsources = [\"azure-arm.w\"]\nprovisioner \"powershell\" {\ninline = [\"a\"]\ncontinue_on_error = true\n}\n}\n", ""},
 		{ok + "build {\nname = \"b\"\nsources = [\"azure-arm.w\"]\nprovisioner \"powershell\" {\ninline = [\"a\"]\nmax_retries = -1\n}\n}\n", "max_retries is negative"},
 		{ok + "build {\nname = \"b\"\nsources = [\"azure-arm.w\"]\nprovisioner \"powershell\" {\ninline = [\"a\"]\noverride = 1\n}\n}\n", "not a map of maps"},
 		{ok + "build {\nname = \"b\"\nsources = [\"azure-arm.w\"]\nprovisioner \"powershell\" {\ninline = [\"a\"]\noverride = {\nw = {\ninlin = []\n}\n}\n}\n}\n", `unknown option "inlin"`},
@@ -203,9 +205,9 @@ func TestFolders(t *testing.T) {
 	if _, l = Load(filepath.Join(dir, "b.pkr.hcl"), Options{Cwd: dir, Now: now}); len(l) != 1 || !strings.Contains(l[0].Detail, `"x"`) {
 		t.Error(l)
 	}
-	both := write(t, map[string]string{"t.pkr.hcl": marketplace(nil), "u.pkr.json": "{}"})
-	if _, l = Load(both, Options{Cwd: both, Now: now}); len(l) != 1 || !strings.Contains(l[0].Summary, "pkr.json") {
-		t.Errorf("a file that Packer reads is left out in silence: %v", l)
+	both := write(t, map[string]string{"t.pkr.hcl": marketplace(nil, "azure_tags = {\nx = local.y\n}"), "u.pkr.json": `{"locals": {"y": "${upper(\"json\")}"}}`})
+	if r, l = Load(both, Options{Cwd: both, Now: now}); len(l) != 0 || r.Images[0].Tags["x"] != "JSON" {
+		t.Errorf("the two forms of HCL do not go together: %v", l)
 	}
 	for _, path := range []string{"nowhere", "notes.txt", t.TempDir()} {
 		if r, l := Load(path, Options{Cwd: dir, Now: now}); r == nil || !l.HasErrors() {

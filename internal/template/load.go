@@ -3,16 +3,15 @@
 package template
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
 	"ingot/internal/diag"
@@ -28,16 +27,32 @@ type Options struct {
 	Cwd            string   // what relative paths start from; default: the process's
 	WarnUndeclared bool
 	Now            time.Time // what timestamp() says; default: now
+	// VaultSecret reads a key vault's secret for a data source. Without it the value is unknown, and nothing made of it is judged.
+	VaultSecret func(VaultSecret) (string, error)
 }
+
+// Language is what a template is written in.
+type Language string
+
+const (
+	PackerHCL    Language = "packer-hcl"
+	PackerJSON   Language = "packer-json"
+	ImageBuilder Language = "image-builder"
+)
+
+// packerVersion is what packer.version says: the version whose language is read.
+const packerVersion = "1.16.0"
 
 // Result is a template as far as it could be read.
 type Result struct {
+	Language        Language
 	Images          []*image.Image    // one per source of every build
 	Secrets         map[string]string // values of the hidden texts in Images, by their names
 	SensitiveValues []string          // values of sensitive variables
 	Files           []string          // files read
 	Sources         diag.Sources      // their texts, for rendering problems
 	NeedVars        []string          // sensitive variables that were given with -var
+	VaultSecrets    []VaultSecret     // what the template reads from key vaults
 }
 
 // loader is one call of Load.
@@ -47,19 +62,21 @@ type loader struct {
 	folder   bool // a folder was named, not a file
 	r        *Result
 	problems diag.List
-	files    []*hclsyntax.Body
+	files    []hcl.Body
 
 	vars    map[string]*variable
 	values  map[string]cty.Value // var.*
 	locals  map[string]*local
-	sources map[string]*hclsyntax.Block // "azure-arm.name"
-	builds  []*hclsyntax.Block
+	sources map[string]*hcl.Block // "azure-arm.name"
+	used    map[string]bool       // sources that a build names
+	data    map[string]*dataSource
+	builds  []*hcl.Block
 	funcs   functionTable
 	names   map[string]bool // of images
 	masks   []hcl.Range     // what must not be shown of the files
 }
 
-// Load reads a file or a folder in Packer's HCL2. It never returns a nil result.
+// Load reads a template: a file, or a folder of Packer's HCL2. It never returns a nil result.
 func Load(path string, o Options) (*Result, diag.List) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
@@ -70,24 +87,17 @@ func Load(path string, o Options) (*Result, diag.List) {
 		}
 	}
 	l := &loader{o: o, r: &Result{Secrets: map[string]string{}, Sources: diag.Sources{}}, vars: map[string]*variable{}, values: map[string]cty.Value{},
-		locals: map[string]*local{}, sources: map[string]*hclsyntax.Block{}, names: map[string]bool{}}
+		locals: map[string]*local{}, sources: map[string]*hcl.Block{}, used: map[string]bool{}, data: map[string]*dataSource{}, names: map[string]bool{}}
 	names, err := l.find(path)
 	if err != nil {
-		l.problems.Errorf(diag.Pos{File: path}, "name a *.pkr.hcl file or a folder with some", "cannot read the template: %v", err)
+		l.problems.Errorf(diag.Pos{File: path}, "name a *.pkr.hcl, *.pkr.json or *.json file, or a folder with *.pkr.hcl files", "cannot read the template: %v", err)
 		return l.r, l.problems
 	}
 	l.funcs = functions(l)
-	for _, n := range names {
-		l.parse(n)
-	}
-	l.declare()
-	l.setVariables()
-	l.resolveLocals()
-	for i, b := range l.builds {
-		l.build(b, i)
-	}
-	if len(l.builds) == 0 && !l.problems.HasErrors() {
-		l.problems.Errorf(diag.Pos{File: path}, `add: build { sources = ["source.azure-arm.NAME"] }`, "the template has no build block")
+	if l.r.Language == PackerHCL {
+		l.packerHCL(path, names)
+	} else {
+		l.plainJSON(names[0])
 	}
 	l.patterns()
 	l.mask()
@@ -102,7 +112,7 @@ func (l *loader) abs(path string) string {
 	return filepath.Join(l.o.Cwd, path)
 }
 
-// find lists the template's files in order.
+// find lists the template's files in order and sets its language, as far as the names tell it.
 func (l *loader) find(path string) ([]string, error) {
 	info, err := os.Stat(l.abs(path))
 	if err != nil {
@@ -110,8 +120,15 @@ func (l *loader) find(path string) ([]string, error) {
 	}
 	if !info.IsDir() {
 		l.dir = filepath.Dir(path)
-		if !strings.HasSuffix(path, ".pkr.hcl") {
-			return nil, fmt.Errorf("%s is not *.pkr.hcl; other languages are for a later version", path)
+		switch {
+		case strings.HasSuffix(path, ".pkr.hcl"), strings.HasSuffix(path, ".pkr.json"):
+			l.r.Language = PackerHCL
+		case strings.HasSuffix(path, ".bicep"):
+			return nil, fmt.Errorf("%s is Bicep, which only its own compiler reads: az bicep build -f %s, then name the JSON", path, filepath.Base(path))
+		case strings.HasSuffix(path, ".pkrvars.hcl"), strings.HasSuffix(path, ".pkrvars.json"):
+			return nil, fmt.Errorf("%s holds values of variables, not a template; hand it over with -var-file", path)
+		case !strings.HasSuffix(path, ".json") && !strings.HasSuffix(path, ".jsonc"):
+			return nil, fmt.Errorf("%s is neither *.pkr.hcl nor *.json", path)
 		}
 		return []string{path}, nil
 	}
@@ -120,19 +137,24 @@ func (l *loader) find(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []string
+	var out, plain []string
 	for _, e := range list {
-		if !e.IsDir() && strings.HasSuffix(e.Name(), ".pkr.hcl") {
-			out = append(out, filepath.Join(path, e.Name()))
-		}
-		if !e.IsDir() && strings.HasSuffix(e.Name(), ".pkr.json") {
-			l.problems.Errorf(diag.Pos{File: filepath.Join(path, e.Name())}, "write it as *.pkr.hcl", "this version of Ingot cannot read *.pkr.json yet, and Packer would")
+		switch name := e.Name(); {
+		case e.IsDir():
+		case strings.HasSuffix(name, ".pkr.hcl"), strings.HasSuffix(name, ".pkr.json"):
+			out = append(out, filepath.Join(path, name))
+		case strings.HasSuffix(name, ".json") && !strings.HasSuffix(name, ".pkrvars.json"):
+			plain = append(plain, name)
 		}
 	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("%s holds no *.pkr.hcl file", path)
+	switch {
+	case len(out) > 0:
+		l.r.Language = PackerHCL
+		return out, nil
+	case len(plain) > 0:
+		return nil, fmt.Errorf("%s holds no *.pkr.hcl file; of JSON name one file: %s", path, strings.Join(plain, ", "))
 	}
-	return out, nil
+	return nil, fmt.Errorf("%s holds no *.pkr.hcl file", path)
 }
 
 // read loads a file and keeps its text for problems.
@@ -148,20 +170,6 @@ func (l *loader) read(name string) ([]byte, bool) {
 	l.r.Files = append(l.r.Files, name)
 	l.r.Sources[name] = raw
 	return raw, true
-}
-
-func (l *loader) parse(name string) {
-	raw, ok := l.read(name)
-	if !ok {
-		return
-	}
-	f, problems := hclsyntax.ParseConfig(raw, name, hcl.InitialPos)
-	l.note(problems)
-	if f != nil {
-		if body, ok := f.Body.(*hclsyntax.Body); ok {
-			l.files = append(l.files, body)
-		}
-	}
 }
 
 // note turns hcl's own findings into ours.
@@ -185,108 +193,15 @@ func at(r hcl.Range) diag.Pos {
 	return diag.Pos{File: r.Filename, Line: r.Start.Line, Column: r.Start.Column, Start: r.Start.Byte, End: r.End.Byte}
 }
 
-// declare sorts the top-level blocks.
-func (l *loader) declare() {
-	labels := map[string]int{"packer": 0, "variable": 1, "variables": 0, "locals": 0, "local": 1, "source": 2, "build": 0}
-	later := map[string]string{
-		"data":                "read the value in a variable instead (PKR_VAR_name)",
-		"hcp_packer_registry": "Ingot keeps its own record of runs: ingot runs",
-		"communicator":        "put the communicator's options into the source",
-	}
-	for _, body := range l.files {
-		for _, a := range sortedAttributes(body) {
-			l.problems.Errorf(at(a.NameRange), "put it into a block", "unexpected attribute %q at the top of a template", a.Name)
-		}
-		for _, b := range body.Blocks {
-			pos := at(b.TypeRange)
-			n, ok := labels[b.Type]
-			switch {
-			case !ok && later[b.Type] != "":
-				l.problems.Errorf(pos, later[b.Type], "block %q is recognised but this version of Ingot cannot act on it yet", b.Type)
-				continue
-			case !ok:
-				l.problems.Errorf(pos, meant(b.Type, keys(labels)), "unknown block %q", b.Type)
-				continue
-			case len(b.Labels) != n:
-				l.problems.Errorf(pos, "", "block %q takes %d labels, not %d", b.Type, n, len(b.Labels))
-				continue
-			}
-			switch b.Type {
-			case "packer":
-				l.packerBlock(b)
-			case "variable":
-				l.declareVariable(b)
-			case "variables":
-				for _, a := range sortedAttributes(b.Body) {
-					l.addVariable(&variable{name: a.Name, fallback: a.Expr, pos: at(a.NameRange), typ: cty.DynamicPseudoType})
-				}
-			case "locals":
-				for _, a := range sortedAttributes(b.Body) {
-					l.addLocal(&local{name: a.Name, expr: a.Expr, pos: at(a.NameRange)})
-				}
-			case "local":
-				l.declareLocal(b)
-			case "source":
-				name := b.Labels[0] + "." + b.Labels[1]
-				if old := l.sources[name]; old != nil {
-					l.problems.Errorf(pos, "rename one of them", "source %q %q is declared twice; first at %s", b.Labels[0], b.Labels[1], at(old.TypeRange))
-					continue
-				}
-				l.sources[name] = b
-			case "build":
-				l.builds = append(l.builds, b)
-			}
-		}
-	}
-}
-
-// packerBlock checks the form of what only concerns Packer itself.
-func (l *loader) packerBlock(b *hclsyntax.Block) {
-	for _, a := range sortedAttributes(b.Body) {
-		if a.Name != "required_version" {
-			l.problems.Errorf(at(a.NameRange), meant(a.Name, []string{"required_version", "required_plugins"}), "unknown option %q in the packer block", a.Name)
-			continue
-		}
-		if v, problems := a.Expr.Value(nil); problems.HasErrors() || !isConstraint(v) {
-			l.problems.Errorf(at(a.SrcRange), `write: required_version = ">= 1.10.0"`, "required_version is no version constraint")
-		}
-	}
-	for _, in := range b.Body.Blocks {
-		if in.Type != "required_plugins" {
-			l.problems.Errorf(at(in.TypeRange), meant(in.Type, []string{"required_plugins"}), "unknown block %q in the packer block", in.Type)
-			continue
-		}
-		for _, a := range sortedAttributes(in.Body) {
-			const remedy = `write: { version = ">= 2.0.0", source = "github.com/hashicorp/azure" }`
-			v, problems := a.Expr.Value(nil)
-			if problems.HasErrors() || !v.Type().IsObjectType() || v.IsNull() {
-				l.problems.Errorf(at(a.SrcRange), remedy, "required_plugins.%s is not an object of version and source", a.Name)
-				continue
-			}
-			if !v.Type().HasAttribute("source") || v.GetAttr("source").Type() != cty.String {
-				l.problems.Errorf(at(a.SrcRange), remedy, "required_plugins.%s has no source", a.Name)
-			}
-			if v.Type().HasAttribute("version") && !isConstraint(v.GetAttr("version")) {
-				l.problems.Errorf(at(a.SrcRange), remedy, "the version of required_plugins.%s is no version constraint", a.Name)
-			}
-		}
-	}
-}
-
-// constraint is one or more of ">= 1.2.3", "~> 1.0", separated by commas.
-var constraint = regexp.MustCompile(`^\s*(=|!=|>=?|<=?|~>)?\s*v?\d+(\.\d+)*(-[\w.]+)?(\+[\w.]+)?\s*(,\s*(=|!=|>=?|<=?|~>)?\s*v?\d+(\.\d+)*(-[\w.]+)?(\+[\w.]+)?\s*)*$`)
-
-func isConstraint(v cty.Value) bool {
-	return v.Type() == cty.String && v.IsKnown() && !v.IsNull() && constraint.MatchString(v.AsString())
-}
-
-// sortedAttributes are a body's attributes in the order of the file, so that problems and values come in that order.
-func sortedAttributes(b *hclsyntax.Body) []*hclsyntax.Attribute {
-	out := make([]*hclsyntax.Attribute, 0, len(b.Attributes))
-	for _, a := range b.Attributes {
+// sorted are attributes in the order of the file, so that problems and values come in that order.
+func sorted(attrs hcl.Attributes) []*hcl.Attribute {
+	out := make([]*hcl.Attribute, 0, len(attrs))
+	for _, a := range attrs {
 		out = append(out, a)
 	}
-	slices.SortFunc(out, func(a, b *hclsyntax.Attribute) int { return a.SrcRange.Start.Byte - b.SrcRange.Start.Byte })
+	slices.SortFunc(out, func(a, b *hcl.Attribute) int {
+		return cmp.Or(a.Range.Start.Byte-b.Range.Start.Byte, strings.Compare(a.Name, b.Name))
+	})
 	return out
 }
 

@@ -1,6 +1,8 @@
 package template
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,7 +11,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	hcljson "github.com/hashicorp/hcl/v2/json"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 	"github.com/zclconf/go-cty/cty/function"
@@ -27,9 +28,12 @@ type variable struct {
 	defaults  *typeexpr.Defaults
 	fallback  hcl.Expression
 	sensitive bool
-	checks    []*hclsyntax.Block
+	checks    []check
 	pos       diag.Pos
 }
+
+// check is a validation block.
+type check struct{ condition, message *hcl.Attribute }
 
 // local is a named expression.
 type local struct {
@@ -49,41 +53,61 @@ func (l *loader) addVariable(v *variable) {
 	l.vars[v.name] = v
 }
 
-func (l *loader) declareVariable(b *hclsyntax.Block) {
+func (l *loader) declareVariable(b *hcl.Block) {
 	v := &variable{name: b.Labels[0], typ: cty.DynamicPseudoType, pos: at(b.LabelRanges[0])}
-	for _, a := range sortedAttributes(b.Body) {
-		switch a.Name {
-		case "type":
-			t, defaults, problems := typeexpr.TypeConstraintWithDefaults(a.Expr)
-			l.note(problems)
-			if !problems.HasErrors() {
-				v.typ, v.defaults = t, defaults
-			}
-		case "default":
-			v.fallback = a.Expr
-		case "sensitive":
-			x, problems := a.Expr.Value(nil)
-			if problems.HasErrors() || x.Type() != cty.Bool || x.IsNull() {
-				l.problems.Errorf(at(a.SrcRange), "write true or false", "sensitive of variable %q is not a truth value", v.name)
-				continue
-			}
-			v.sensitive = x.True()
-		case "description":
-		default:
-			l.problems.Errorf(at(a.NameRange), meant(a.Name, []string{"type", "default", "sensitive", "description", "validation"}), "unknown option %q in variable %q", a.Name, v.name)
+	known := []string{"type", "default", "sensitive", "description", "validation"}
+	c, problems := b.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "validation"}},
+		Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "sensitive"}, {Name: "description"}}})
+	l.noteNames(problems, known, nil, "", fmt.Sprintf("variable %q", v.name), false)
+	if a := c.Attributes["type"]; a != nil {
+		t, defaults, problems := typeexpr.TypeConstraintWithDefaults(a.Expr)
+		l.note(problems)
+		if !problems.HasErrors() {
+			v.typ, v.defaults = t, defaults
 		}
 	}
-	for _, c := range b.Body.Blocks {
-		if c.Type != "validation" {
-			l.problems.Errorf(at(c.TypeRange), meant(c.Type, []string{"validation"}), "unknown block %q in variable %q", c.Type, v.name)
-			continue
+	if a := c.Attributes["default"]; a != nil {
+		v.fallback = a.Expr
+	}
+	if a := c.Attributes["sensitive"]; a != nil {
+		x, problems := a.Expr.Value(nil)
+		if problems.HasErrors() || x.Type() != cty.Bool || x.IsNull() {
+			l.problems.Errorf(at(a.Range), "write true or false", "sensitive of variable %q is not a truth value", v.name)
+		} else {
+			v.sensitive = x.True()
 		}
-		v.checks = append(v.checks, c)
+	}
+	for _, c := range c.Blocks {
+		l.addCheck(v, c)
 	}
 	if v.sensitive && v.fallback != nil {
 		l.maskLiteral(v.fallback)
 	}
 	l.addVariable(v)
+}
+
+// addCheck reads a validation block.
+func (l *loader) addCheck(v *variable, b *hcl.Block) {
+	c, problems := b.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "condition"}, {Name: "error_message"}}})
+	l.noteNames(problems, []string{"condition", "error_message"}, nil, "", fmt.Sprintf("the validation of variable %q", v.name), false)
+	condition, message := c.Attributes["condition"], c.Attributes["error_message"]
+	if condition == nil || message == nil {
+		l.problems.Errorf(at(b.TypeRange), "", "validation of variable %q needs condition and error_message", v.name)
+		return
+	}
+	for _, t := range condition.Expr.Variables() {
+		step, ok := cty.Value{}, false
+		if t.RootName() == "var" && len(t) > 1 {
+			if attr, isAttr := t[1].(hcl.TraverseAttr); isAttr {
+				step, ok = cty.StringVal(attr.Name), true
+			}
+		}
+		if t.RootName() == "var" && ok && step.AsString() != v.name {
+			l.problems.Errorf(at(t.SourceRange()), "use var."+v.name, "the condition of variable %q may look at that variable only", v.name)
+			return
+		}
+	}
+	v.checks = append(v.checks, check{condition, message})
 }
 
 // given is a value from outside, the last of which counts.
@@ -201,26 +225,21 @@ func (l *loader) hide(v cty.Value) {
 func (l *loader) validate(v *variable, x cty.Value) {
 	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{v.name: x})}, Functions: l.funcs.all}
 	for _, c := range v.checks {
-		condition, message := c.Body.Attributes["condition"], c.Body.Attributes["error_message"]
-		if condition == nil || message == nil {
-			l.problems.Errorf(at(c.TypeRange), "", "validation of variable %q needs condition and error_message", v.name)
-			continue
-		}
-		ok, problems := condition.Expr.Value(ctx)
+		ok, problems := c.condition.Expr.Value(ctx)
 		l.note(problems)
 		if problems.HasErrors() {
 			continue
 		}
 		ok, _ = ok.Unmark()
 		if ok.Type() != cty.Bool || ok.IsNull() || !ok.IsKnown() {
-			l.problems.Errorf(at(condition.SrcRange), "", "the condition of variable %q is neither true nor false", v.name)
+			l.problems.Errorf(at(c.condition.Range), "", "the condition of variable %q is neither true nor false", v.name)
 			continue
 		}
 		if ok.True() {
 			continue
 		}
 		text := "its value is not allowed"
-		if m, problems := message.Expr.Value(ctx); !problems.HasErrors() && m.Type() == cty.String && !m.IsNull() {
+		if m, problems := c.message.Expr.Value(ctx); !problems.HasErrors() && m.Type() == cty.String && !m.IsNull() {
 			if m, marks := m.Unmark(); len(marks) == 0 {
 				text = m.AsString()
 			}
@@ -259,18 +278,11 @@ func (l *loader) varFile(name string, named bool, set map[string]given) {
 	if !ok {
 		return
 	}
-	var f *hcl.File
-	var problems hcl.Diagnostics
-	if strings.HasSuffix(name, ".json") {
-		f, problems = hcljson.Parse(raw, name)
-	} else {
-		f, problems = hclsyntax.ParseConfig(raw, name, hcl.InitialPos)
-	}
-	l.note(problems)
-	if f == nil {
+	body := l.parse(name, raw)
+	if body == nil {
 		return
 	}
-	attrs, problems := f.Body.JustAttributes()
+	attrs, problems := body.JustAttributes()
 	l.note(problems)
 	for _, key := range keys(attrs) {
 		a := attrs[key]
@@ -299,18 +311,16 @@ func (l *loader) addLocal(x *local) {
 	l.locals[x.name] = x
 }
 
-func (l *loader) declareLocal(b *hclsyntax.Block) {
+func (l *loader) declareLocal(b *hcl.Block) {
 	x := &local{name: b.Labels[0], pos: at(b.LabelRanges[0])}
-	for _, a := range sortedAttributes(b.Body) {
-		switch a.Name {
-		case "expression":
-			x.expr = a.Expr
-		case "sensitive":
-			v, problems := a.Expr.Value(nil)
-			x.sensitive = !problems.HasErrors() && v.Type() == cty.Bool && !v.IsNull() && v.True()
-		default:
-			l.problems.Errorf(at(a.NameRange), meant(a.Name, []string{"expression", "sensitive"}), "unknown option %q in local %q", a.Name, x.name)
-		}
+	c, problems := b.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "expression"}, {Name: "sensitive"}}})
+	l.noteNames(problems, []string{"expression", "sensitive"}, nil, "", fmt.Sprintf("local %q", x.name), false)
+	if a := c.Attributes["expression"]; a != nil {
+		x.expr = a.Expr
+	}
+	if a := c.Attributes["sensitive"]; a != nil {
+		v, problems := a.Expr.Value(nil)
+		x.sensitive = !problems.HasErrors() && v.Type() == cty.Bool && !v.IsNull() && v.True()
 	}
 	if x.expr == nil {
 		l.problems.Errorf(x.pos, "", "local %q has no expression", x.name)
@@ -327,6 +337,22 @@ func (l *loader) resolveLocals() {
 	for _, name := range keys(l.locals) {
 		l.resolveLocal(name, nil)
 	}
+	for _, name := range keys(l.data) {
+		l.resolveData(name)
+	}
+}
+
+// dataOf is the key in l.data of what data.TYPE.NAME stands for.
+func dataOf(t hcl.Traversal) string {
+	if t.RootName() != "data" || len(t) < 3 {
+		return ""
+	}
+	typ, ok := t[1].(hcl.TraverseAttr)
+	name, ok2 := t[2].(hcl.TraverseAttr)
+	if !ok || !ok2 {
+		return ""
+	}
+	return typ.Name + "." + name.Name
 }
 
 func (l *loader) resolveLocal(name string, via []string) {
@@ -344,6 +370,9 @@ func (l *loader) resolveLocal(name string, via []string) {
 	x.state = 1
 	used := map[string]cty.Value{}
 	for _, t := range x.expr.Variables() {
+		if key := dataOf(t); key != "" && l.data[key] != nil {
+			l.resolveData(key)
+		}
 		if t.RootName() != "local" {
 			continue
 		}
@@ -395,10 +424,9 @@ func (l *loader) contextWith(locals, more map[string]cty.Value) *hcl.EvalContext
 	vars := map[string]cty.Value{
 		"var": cty.ObjectVal(l.values), "local": cty.ObjectVal(locals),
 		"path":   cty.ObjectVal(map[string]cty.Value{"root": cty.StringVal(filepath.ToSlash(l.dir)), "cwd": cty.StringVal(filepath.ToSlash(l.o.Cwd))}),
-		"packer": cty.ObjectVal(map[string]cty.Value{"version": cty.StringVal("1.16.0")}),
+		"packer": cty.ObjectVal(map[string]cty.Value{"version": cty.StringVal(packerVersion), "versionFingerprint": cty.StringVal(""), "iterationID": cty.StringVal("")}),
+		"data":   l.dataValues(),
 	}
-	for k, v := range more {
-		vars[k] = v
-	}
+	maps.Copy(vars, more)
 	return &hcl.EvalContext{Variables: vars, Functions: l.funcs.all}
 }

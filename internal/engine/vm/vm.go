@@ -23,7 +23,7 @@ var _ engine.Engine = Engine{}
 
 // Check says what this engine cannot do with img.
 func (Engine) Check(img *image.Image) diag.List {
-	var l diag.List
+	l := limits(img)
 	if img.OS != image.Windows {
 		l.Errorf(img.Pos, "", "this version of Ingot builds Windows images only; os_type is %s", img.OS)
 	}
@@ -37,7 +37,7 @@ func (Engine) Check(img *image.Image) diag.List {
 	if m.KeepOSDisk && m.ResourceGroup == "" {
 		l.Errorf(img.Pos, "build in an existing group (build_resource_group_name), or leave keep_os_disk out", "keep_os_disk keeps a disk in a temporary resource group that is deleted with everything in it")
 	}
-	if len(img.Targets) == 0 {
+	if len(img.Targets) == 0 && !img.SkipImage {
 		l.Errorf(img.Pos, "add shared_image_gallery_destination or managed_image_name", "the image has no target: nothing would be kept of the build")
 	}
 	specialized, generalized := false, false

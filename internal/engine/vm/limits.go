@@ -1,0 +1,75 @@
+package vm
+
+import (
+	"ingot/internal/diag"
+	"ingot/internal/image"
+)
+
+// limits says what a template may ask for and this engine does not do yet: it is refused by name before anything is made, and
+// never left out in silence.
+func limits(img *image.Image) diag.List {
+	var l diag.List
+	no := func(set bool, pos diag.Pos, remedy, what string) {
+		if set {
+			if pos == (diag.Pos{}) {
+				pos = img.Pos
+			}
+			l.Errorf(pos, remedy, "this version of Ingot cannot build with %s on a VM of its own yet", what)
+		}
+	}
+	switch s := img.Source.(type) {
+	case image.VHD:
+		no(true, s.Pos, "import the VHD as a managed image and name that", "a VHD as the source (image_url)")
+	case image.SharedGalleryImage:
+		what := "a directly shared gallery image as the source"
+		if s.Community {
+			what = "a community gallery image as the source"
+		}
+		no(true, s.Pos, "copy the image to a gallery of your own", what)
+	case image.GalleryVersion:
+		no(s.Plan != nil, s.Pos, "start from the marketplace image itself", "a purchase plan on a gallery image")
+	case image.ManagedImage:
+		no(s.Plan != nil, s.Pos, "start from the marketplace image itself", "a purchase plan on a managed image")
+		no(s.Subscription != "" && img.Identity.SubscriptionID != "" && s.Subscription != img.Identity.SubscriptionID, s.Pos, "copy the image into the build's subscription", "a managed image of another subscription")
+	}
+	m := img.Machine
+	no(img.SkipImage, img.Pos, "leave skip_create_image out; to look only, use ingot plan", "skip_create_image")
+	no(img.Snapshots != image.Snapshots{}, img.Pos, "leave them out", "snapshots of the disks")
+	no(m.SecurityType == "ConfidentialVM", img.Pos, `use security_type = "TrustedLaunch"`, "a confidential VM")
+	no(len(m.DataDisks) > 0, img.Pos, "add disks to the machines you deploy", "data disks")
+	no(m.DiskController != "", img.Pos, "leave disk_controller_type out", "a choice of disk controller")
+	no(m.Spot != nil, img.Pos, "leave spot out", "a spot VM")
+	no(!m.CustomScript.IsZero(), img.Pos, "use a powershell provisioner", "custom_script")
+	no(m.KeyVault.Skip, img.Pos, "leave skip_create_build_key_vault out, or name an existing vault in build_key_vault_name", "no key vault")
+	no(img.Communicator.Pause > 0, img.Communicator.Pos, "leave pause_before_connecting out: Ingot waits until the guest answers", "pause_before_connecting")
+	no(m.Network.Subscription != "" && m.Network.Subscription != img.Identity.SubscriptionID, img.Pos, "use a network of the build's subscription", "a network of another subscription")
+	for _, t := range img.Targets {
+		switch t := t.(type) {
+		case image.ToVHD:
+			no(true, t.Pos, "publish to a gallery or a managed image instead", "a VHD as the target")
+		case image.ToGallery:
+			no(t.ConfidentialEncryption != "", t.Pos, "leave it out", "confidential_vm_image_encryption_type")
+			no(t.FromSource, t.Pos, `use the scheme "Latest", or a version of your own`, `versions by the scheme "Source"`)
+		case image.ToManagedImage:
+			no(t.Location != "" && m.Location != "" && t.Location != m.Location, t.Pos, "build in that region, or publish to a gallery", "a managed image in another region than the build's")
+			no(t.Subscription != "" && img.Identity.SubscriptionID != "" && t.Subscription != img.Identity.SubscriptionID, t.Pos, "publish to a gallery", "a managed image in another subscription")
+		}
+	}
+	no(len(img.Cleanup) > 0, pos(img.Cleanup), "leave it out; ingot build -on-error=ask keeps the machine to look at", "error-cleanup-provisioner")
+	no(img.Validation != nil, img.Pos, "build with the managed service, or try the image on a machine made of it", "validation of the finished image")
+	no(img.Managed.Workload != nil || img.Managed.VMBoot == "Enabled", img.Pos, "leave optimize out", "the managed service's optimisation of the image")
+	for _, p := range img.Provision {
+		no(p.GoOn, p.Pos, "let the script itself go on after its errors", "continue_on_error")
+	}
+	for _, c := range img.After {
+		no(true, c.Pos, "run the command after ingot build", "the shell-local post-processor")
+	}
+	return l
+}
+
+func pos(list []image.Provision) diag.Pos {
+	if len(list) == 0 {
+		return diag.Pos{}
+	}
+	return list[0].Pos
+}

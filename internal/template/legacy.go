@@ -1,0 +1,3 @@
+package template
+
+func (l *loader) legacy(root *jsonNode) {}
