@@ -28,10 +28,10 @@ type Image struct {
 	Provision    []Provision       `json:"provision"`
 	Cleanup      []Provision       `json:"cleanup,omitempty"` // run when a provisioner failed, before everything is removed
 	Targets      []Target          `json:"-"`
-	Snapshots    Snapshots         `json:"snapshots"`
+	Snapshots    Snapshots         `json:"snapshots,omitzero"`
 	SkipImage    bool              `json:"skipImage,omitempty"` // provision only: nothing is captured
 	Validation   *Validation       `json:"validation,omitempty"`
-	Managed      Managed           `json:"managed"`
+	Managed      Managed           `json:"managed,omitzero"`
 	Manifests    []Manifest        `json:"manifests,omitempty"`
 	After        []Command         `json:"after,omitempty"` // local commands after the build, in order
 	Tags         map[string]string `json:"tags,omitempty"`
@@ -182,10 +182,10 @@ type Communicator struct {
 	UseSSL   bool
 	Insecure bool // accept any certificate; ours is pinned all the same when we made it
 	NTLM     bool
-	NoProxy  bool
-	Pause    time.Duration // before the first connection
-	SSH      SSH
-	Pos      diag.Pos `json:"-"`
+	NoProxy  bool          `json:",omitempty"`
+	Pause    time.Duration `json:",omitempty"` // before the first connection
+	SSH      SSH           `json:",omitzero"`
+	Pos      diag.Pos      `json:"-"`
 }
 
 // SSH is what only concerns communicator ssh.
