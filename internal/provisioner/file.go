@@ -20,6 +20,10 @@ type File struct {
 	Source string `hcl:"source"`
 	// Sources are several of them.
 	Sources []string `hcl:"sources"`
+	// SourceURI is the address of a file that the guest downloads; SHA256 is its checksum in lower-case hexadecimal. Only Image
+	// Builder's language has them.
+	SourceURI string `hcl:"-" json:",omitempty"`
+	SHA256    string `hcl:"-" json:",omitempty"`
 	// Content is the file's text, instead of a source.
 	Content image.Text `hcl:"content"`
 	// Destination is where it goes; one that ends in / or \ is a folder in which a file keeps its name.
@@ -30,18 +34,25 @@ type File struct {
 	Generated bool `hcl:"generated"`
 }
 
-var _ Settings = (*File)(nil)
+var (
+	_ Settings = (*File)(nil)
+	_ Runner   = (*File)(nil)
+)
 
 // Check reports what is wrong.
 func (p *File) Check(c *Check) {
 	n := 0
-	for _, set := range []bool{p.Source != "", len(p.Sources) > 0, !p.Content.IsZero()} {
+	for _, set := range []bool{p.Source != "", len(p.Sources) > 0, !p.Content.IsZero(), p.SourceURI != ""} {
 		if set {
 			n++
 		}
 	}
 	if n != 1 {
 		c.fail("source", "set source, sources or content", "exactly one of source, sources and content must be set")
+	}
+	checkURI(c, p.SourceURI, p.SHA256)
+	for _, f := range BuiltIn(p.SourceURI) {
+		c.warn("source", f.Remedy, "%s", f.Summary)
 	}
 	if p.Destination == "" {
 		c.fail("destination", "set destination", "destination is missing")
@@ -51,7 +62,7 @@ func (p *File) Check(c *Check) {
 	}
 	switch p.Direction {
 	case "", "upload":
-		if p.Generated {
+		if p.Generated || p.SourceURI != "" {
 			break
 		}
 		if p.Source != "" {
@@ -61,7 +72,9 @@ func (p *File) Check(c *Check) {
 			c.file("sources", &p.Sources[i])
 		}
 	case "download":
-		c.unsupported("content", !p.Content.IsZero(), "there is nothing to download")
+		if !p.Content.IsZero() {
+			c.fail("content", "remove content", "there is nothing to download with content")
+		}
 		if p.Destination != "" && !filepath.IsAbs(p.Destination) {
 			slash := folder(p.Destination)
 			p.Destination = filepath.Join(c.Cwd, p.Destination)
@@ -72,6 +85,11 @@ func (p *File) Check(c *Check) {
 	default:
 		c.fail("direction", "use upload or download", "unknown direction %q", p.Direction)
 	}
+}
+
+// Limits lists the options that Run cannot honour.
+func (p *File) Limits() []Limit {
+	return limitsOf(limit{"sourceUri", p.SourceURI != "", "a file at an address is fetched by the managed service only; download it and name it as source"})
 }
 
 // folder reports whether a destination names a folder to put things in.
@@ -198,6 +216,8 @@ func (p *File) Summary() string {
 	}
 	what := "content"
 	switch {
+	case p.SourceURI != "":
+		what = base(p.SourceURI)
 	case p.Source != "":
 		what = base(p.Source)
 	case len(p.Sources) > 0:

@@ -20,6 +20,9 @@ type PowerShell struct {
 	Script string `hcl:"script"`
 	// Scripts are local script files, run in this order.
 	Scripts []string `hcl:"scripts"`
+	// URI is the https address of a script; SHA256 is its checksum in lower-case hexadecimal. Only Image Builder's language has them.
+	URI    string `hcl:"-" json:",omitempty"`
+	SHA256 string `hcl:"-" json:",omitempty"`
 	// EnvironmentVars are variables for the scripts, each "NAME=value".
 	EnvironmentVars []image.Text `hcl:"environment_vars"`
 	// Env is variables for the scripts, by name; it wins over environment_vars.
@@ -40,15 +43,15 @@ type PowerShell struct {
 	SkipClean bool `hcl:"skip_clean"`
 	// StartRetryTimeout has no effect: starting is repeated until the step's time is up, and never starts a script twice.
 	StartRetryTimeout time.Duration `hcl:"start_retry_timeout"`
-	// UsePwsh is not supported: scripts run in Windows PowerShell.
+	// UsePwsh runs scripts in PowerShell 7 instead of Windows PowerShell.
 	UsePwsh bool `hcl:"use_pwsh"`
 	// RemotePath has no effect: scripts live in the build's own folder.
 	RemotePath string `hcl:"remote_path"`
 	// RemoteEnvVarPath has no effect: variables are not kept in a file.
 	RemoteEnvVarPath string `hcl:"remote_env_var_path"`
-	// ExecuteCommand is not supported.
+	// ExecuteCommand is the command that runs the script.
 	ExecuteCommand string `hcl:"execute_command"`
-	// ElevatedExecuteCommand is not supported.
+	// ElevatedExecuteCommand is the command that runs it for elevated_user.
 	ElevatedExecuteCommand string `hcl:"elevated_execute_command"`
 	// EnvVarFormat has no effect: variables are set without a format.
 	EnvVarFormat string `hcl:"env_var_format"`
@@ -58,11 +61,15 @@ type PowerShell struct {
 	Binary bool `hcl:"binary"`
 }
 
-var _ Settings = (*PowerShell)(nil)
+var (
+	_ Settings = (*PowerShell)(nil)
+	_ Runner   = (*PowerShell)(nil)
+)
 
 // Check reports what is wrong.
 func (p *PowerShell) Check(c *Check) {
-	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.EnvironmentVars)
+	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars)
+	checkURI(c, p.URI, p.SHA256)
 	switch strings.ToLower(p.ExecutionPolicy) {
 	case "", "bypass", "allsigned", "default", "remotesigned", "restricted", "undefined", "unrestricted", "none":
 	default:
@@ -72,17 +79,12 @@ func (p *PowerShell) Check(c *Check) {
 	if p.DebugMode < 0 || p.DebugMode > 2 {
 		c.fail("debug_mode", "use 0, 1 or 2", "debug_mode is %d", p.DebugMode)
 	}
-	c.unsupported("debug_mode", p.DebugMode > 0 && len(p.Inline) == 0, "a script file is run as it is; put Set-PSDebug into it")
 	if !p.ElevatedPassword.IsZero() && p.ElevatedUser == "" {
 		c.fail("elevated_password", "set elevated_user", "elevated_password is set without elevated_user")
 	}
 	if p.PauseAfter < 0 {
 		c.fail("pause_after", "use a time like 30s", "pause_after is negative")
 	}
-	own := "Ingot starts scripts its own way, so that they survive a lost connection"
-	c.unsupported("execute_command", p.ExecuteCommand != "", own)
-	c.unsupported("elevated_execute_command", p.ElevatedExecuteCommand != "", own)
-	c.unsupported("use_pwsh", p.UsePwsh, "scripts run in Windows PowerShell 5.1, which every Windows image has")
 	c.ignored("remote_path", p.RemotePath != "", "scripts live in the build's own folder in the guest")
 	c.ignored("remote_env_var_path", p.RemoteEnvVarPath != "", "variables are not kept in a file")
 	c.ignored("env_var_format", p.EnvVarFormat != "", "variables are set without a format")
@@ -90,6 +92,15 @@ func (p *PowerShell) Check(c *Check) {
 	c.ignored("skip_clean", p.SkipClean, "the build's folder in the guest is removed as a whole")
 	c.ignored("start_retry_timeout", p.StartRetryTimeout != 0, "starting is repeated until the step's time is up")
 	c.ignored("binary", p.Binary, "scripts keep their line ends")
+}
+
+// Limits lists the options that Run cannot honour.
+func (p *PowerShell) Limits() []Limit {
+	const own = "Ingot starts scripts its own way, so that they survive a lost connection"
+	return limitsOf(limit{"execute_command", p.ExecuteCommand != "", own}, limit{"elevated_execute_command", p.ElevatedExecuteCommand != "", own},
+		limit{"use_pwsh", p.UsePwsh, "scripts run in Windows PowerShell 5.1, which every Windows image has"},
+		limit{"debug_mode", p.DebugMode > 0 && len(p.Inline) == 0, "a script file is run as it is; put Set-PSDebug into it"},
+		limit{"scriptUri", p.URI != "", "a script at an address is fetched by the managed service only; download it and name the file"})
 }
 
 // Run runs the scripts one after the other. A script that ran to its end in an earlier call is followed, not started again.
@@ -156,6 +167,9 @@ func wrapInline(lines string, debug int) string {
 func (p *PowerShell) Summary() string {
 	if len(p.Inline) > 0 {
 		return "powershell, " + count(len(p.Inline), "inline line")
+	}
+	if p.URI != "" {
+		return "powershell, " + base(p.URI)
 	}
 	if f := p.files(); len(f) == 1 {
 		return "powershell, " + filepath.Base(f[0])

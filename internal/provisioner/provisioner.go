@@ -9,9 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,12 +26,41 @@ import (
 type Settings interface {
 	// Check reports what is wrong, and replaces local paths by the absolute ones found.
 	Check(c *Check)
-	// Run carries it out. It may be called again for the same step after a crash.
-	Run(ctx context.Context, e *Env) error
 	// Summary is a short phrase for a step's title, free of secrets: "powershell, 3 inline lines".
 	Summary() string
 	// Estimate is how long Run takes as far as one can tell.
 	Estimate() time.Duration
+}
+
+// Runner is a provisioner that Ingot can carry out over a communicator.
+type Runner interface {
+	// Run carries it out. It may be called again for the same step after a crash.
+	Run(ctx context.Context, e *Env) error
+}
+
+// Limit is an option whose effect Run cannot give, although it is legal.
+type Limit struct{ Option, Why, Remedy string }
+
+// Limited is a Runner with limits.
+type Limited interface {
+	// Limits lists the options that are set and that Run cannot honour.
+	Limits() []Limit
+}
+
+// limitsOf keeps those that are set.
+func limitsOf(list ...limit) (out []Limit) {
+	for _, l := range list {
+		if l.set {
+			out = append(out, Limit{l.option, l.why, "remove " + l.option})
+		}
+	}
+	return out
+}
+
+type limit struct {
+	option string
+	set    bool
+	why    string
 }
 
 // kinds is the one list of what there is.
@@ -37,10 +68,24 @@ var kinds = [...]struct {
 	name string
 	make func() Settings
 }{
+	{"ansible", func() Settings { return &Ansible{} }},
+	{"ansible-local", func() Settings { return &AnsibleLocal{} }},
+	{"breakpoint", func() Settings { return &Breakpoint{} }},
+	{"chef-client", func() Settings { return &ChefClient{} }},
+	{"chef-solo", func() Settings { return &ChefSolo{} }},
+	{"dsc", func() Settings { return &DSC{} }},
 	{"file", func() Settings { return &File{} }},
+	{"hcp-sbom", func() Settings { return &SBOM{} }},
+	{"inspec", func() Settings { return &InSpec{} }},
 	{"powershell", func() Settings { return &PowerShell{} }},
+	{"puppet-masterless", func() Settings { return &PuppetMasterless{} }},
+	{"puppet-server", func() Settings { return &PuppetServer{} }},
+	{"shell", func() Settings { return &Shell{} }},
+	{"shell-local", func() Settings { return &ShellLocal{} }},
+	{"sleep", func() Settings { return &Sleep{} }},
 	{"windows-restart", func() Settings { return &WindowsRestart{} }},
 	{"windows-shell", func() Settings { return &WindowsShell{} }},
+	{"windows-update", func() Settings { return &WindowsUpdate{} }},
 }
 
 // New makes empty settings of a kind; it reports false for a kind there is not.
@@ -92,10 +137,35 @@ func (c *Check) ignored(option string, set bool, why string) {
 	}
 }
 
-// unsupported refuses an option whose effect would be missed.
-func (c *Check) unsupported(option string, set bool, why string) {
-	if set {
-		c.fail(option, "remove "+option, "%s is not supported: %s", option, why)
+// required refuses an option that is not set.
+func (c *Check) required(option, value string) {
+	if value == "" {
+		c.fail(option, "set "+option, "%s is missing", option)
+	}
+}
+
+// oneOf refuses a value that is none of the allowed ones; case does not count.
+func (c *Check) oneOf(option, value string, allowed ...string) {
+	if value != "" && !slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, value) }) {
+		c.fail(option, "use "+strings.Join(allowed, ", "), "unknown %s %q", option, value)
+	}
+}
+
+// files finds those that are set.
+func (c *Check) files(options map[string]*string) {
+	for _, option := range slices.Sorted(maps.Keys(options)) {
+		if *options[option] != "" {
+			c.file(option, options[option])
+		}
+	}
+}
+
+// variables refuses what is not NAME=value.
+func (c *Check) variables(option string, list []image.Text) {
+	for i, v := range list {
+		if name, _, ok := strings.Cut(v.Reveal(), "="); !ok || name == "" {
+			c.fail(option, `write "NAME=value"`, "%s[%d] is not NAME=value", option, i)
+		}
 	}
 }
 
@@ -181,9 +251,62 @@ func Texts(s Settings) []*image.Text {
 	return out
 }
 
+// FillRuntime puts the values of a running build in the place of the placeholders in every text of s.
+func FillRuntime(s Settings, value func(name string) (string, bool)) error {
+	var errs []error
+	fill := func(text string) string {
+		out, err := image.FillRuntime(text, value)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		return out
+	}
+	walk(reflect.ValueOf(s).Elem(), func(t *image.Text) {
+		if name := t.Secret(); name != "" {
+			*t = image.Hidden(name, fill(t.Reveal()))
+		} else {
+			*t = image.Plain(fill(t.Reveal()))
+		}
+	})
+	eachString(reflect.ValueOf(s).Elem(), fill)
+	return errors.Join(errs...)
+}
+
+// eachString replaces every plain string of a struct, in lists and maps too.
+func eachString(v reflect.Value, f func(string) string) {
+	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			eachString(v.Field(i), f)
+			continue
+		}
+		if !v.Type().Field(i).IsExported() {
+			continue
+		}
+		switch x := v.Field(i).Addr().Interface().(type) {
+		case *string:
+			*x = f(*x)
+		case *[]string:
+			for j := range *x {
+				(*x)[j] = f((*x)[j])
+			}
+		case *map[string]string:
+			for k := range *x {
+				(*x)[k] = f((*x)[k])
+			}
+		}
+	}
+}
+
 // walk calls f with each text in the struct v, and puts a map's values back after it.
 func walk(v reflect.Value, f func(*image.Text)) {
 	for i := range v.NumField() {
+		if v.Type().Field(i).Anonymous {
+			walk(v.Field(i), f)
+			continue
+		}
+		if !v.Type().Field(i).IsExported() {
+			continue
+		}
 		switch x := v.Field(i).Addr().Interface().(type) {
 		case *image.Text:
 			f(x)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -15,9 +17,9 @@ import (
 )
 
 // checkScripts judges what every shell provisioner has: exactly one of inline, script and scripts; readable files; variables.
-func checkScripts(c *Check, inline []image.Text, script *string, scripts []string, vars []image.Text) {
+func checkScripts(c *Check, inline []image.Text, script *string, scripts []string, uri string, vars []image.Text) {
 	n := 0
-	for _, set := range []bool{len(inline) > 0, *script != "", len(scripts) > 0} {
+	for _, set := range []bool{len(inline) > 0, *script != "", len(scripts) > 0, uri != ""} {
 		if set {
 			n++
 		}
@@ -34,10 +36,22 @@ func checkScripts(c *Check, inline []image.Text, script *string, scripts []strin
 	for i := range scripts {
 		c.file("scripts", &scripts[i])
 	}
-	for i, v := range vars {
-		if name, _, ok := strings.Cut(v.Reveal(), "="); !ok || name == "" {
-			c.fail("environment_vars", `write "NAME=value"`, "environment_vars[%d] is not NAME=value", i)
-		}
+	c.variables("environment_vars", vars)
+	c.scan(inline, *script, scripts)
+	for _, f := range BuiltIn(uri) {
+		c.warn("inline", f.Remedy, "%s", f.Summary)
+	}
+}
+
+var checksum = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// checkURI judges a script or file at an address, which only Image Builder's language has.
+func checkURI(c *Check, uri, sum string) {
+	if sum != "" && !checksum.MatchString(sum) {
+		c.fail("sha256Checksum", "write the SHA-256 as 64 lower-case hexadecimal digits", "sha256Checksum is no checksum: %q", sum)
+	}
+	if u, err := url.Parse(uri); uri != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
+		c.fail("scriptUri", "write https://…", "%q is no address", uri)
 	}
 }
 

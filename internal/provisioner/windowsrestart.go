@@ -22,7 +22,10 @@ type WindowsRestart struct {
 	RegistryKeys []string `hcl:"registry_keys"`
 }
 
-var _ Settings = (*WindowsRestart)(nil)
+var (
+	_ Settings = (*WindowsRestart)(nil)
+	_ Runner   = (*WindowsRestart)(nil)
+)
 
 // Check reports what is wrong.
 func (p *WindowsRestart) Check(c *Check) {

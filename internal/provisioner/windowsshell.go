@@ -29,7 +29,7 @@ type WindowsShell struct {
 	StartRetryTimeout time.Duration `hcl:"start_retry_timeout"`
 	// RemotePath has no effect: scripts live in the build's own folder.
 	RemotePath string `hcl:"remote_path"`
-	// ExecuteCommand is not supported.
+	// ExecuteCommand is the command that runs the script.
 	ExecuteCommand string `hcl:"execute_command"`
 	// EnvVarFormat has no effect: variables are set without a format.
 	EnvVarFormat string `hcl:"env_var_format"`
@@ -37,16 +37,23 @@ type WindowsShell struct {
 	Binary bool `hcl:"binary"`
 }
 
-var _ Settings = (*WindowsShell)(nil)
+var (
+	_ Settings = (*WindowsShell)(nil)
+	_ Runner   = (*WindowsShell)(nil)
+)
 
 // Check reports what is wrong.
 func (p *WindowsShell) Check(c *Check) {
-	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.EnvironmentVars)
-	c.unsupported("execute_command", p.ExecuteCommand != "", "Ingot starts scripts its own way, so that they survive a lost connection")
+	checkScripts(c, p.Inline, &p.Script, p.Scripts, "", p.EnvironmentVars)
 	c.ignored("remote_path", p.RemotePath != "", "scripts live in the build's own folder in the guest")
 	c.ignored("env_var_format", p.EnvVarFormat != "", "variables are set without a format")
 	c.ignored("start_retry_timeout", p.StartRetryTimeout != 0, "starting is repeated until the step's time is up")
 	c.ignored("binary", p.Binary, "scripts keep their line ends")
+}
+
+// Limits lists the options that Run cannot honour.
+func (p *WindowsShell) Limits() []Limit {
+	return limitsOf(limit{"execute_command", p.ExecuteCommand != "", "Ingot starts scripts its own way, so that they survive a lost connection"})
 }
 
 // Run runs the scripts one after the other.

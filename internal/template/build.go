@@ -137,6 +137,7 @@ func (l *loader) image(b *hcl.Block, blocks hcl.Blocks, s built, name string) {
 	source := cty.ObjectVal(map[string]cty.Value{"type": cty.StringVal(s.typ), "name": cty.StringVal(s.name)})
 	ctx := l.context(map[string]cty.Value{"source": source, "build": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(s.name), "type": cty.StringVal(s.typ)})})
 	d := l.decoder(ctx, fmt.Sprintf("source %q %q", s.typ, s.name), name, s.pos)
+	d.sourceName, d.sourceType = s.name, s.typ
 	var o azureARM
 	bodies := make([]hcl.Body, len(s.bodies))
 	for i, body := range s.bodies {
@@ -183,8 +184,8 @@ type inside struct {
 	img       *image.Image
 	typ, name string // of the source
 	ctx       *hcl.EvalContext
-	loose     bool
-	n         int // provisioners before it
+	json      bool // Packer's older language
+	n         int  // provisioners before it
 }
 
 // named reports whether a list of only or except means this source.
@@ -230,7 +231,7 @@ func (l *loader) provision(kind string, kindAt, pos diag.Pos, body hcl.Body, in 
 		name = in.img.Name + "/" + word
 	}
 	d := l.decoder(in.ctx, what, name, pos)
-	d.running = true
+	d.running, d.sourceName, d.sourceType = true, in.name, in.typ
 	d.into([]any{&m, settings}, "", in.skip(), in.body(body))
 	if len(m.Only) > 0 && !in.named(m.Only) || in.named(m.Except) {
 		return image.Provision{}, false
@@ -247,7 +248,7 @@ func (l *loader) provision(kind string, kindAt, pos diag.Pos, body hcl.Body, in 
 
 // skip is what a block of the source's language holds beside the options: JSON names the kind inside.
 func (in inside) skip() []string {
-	if in.loose {
+	if in.json {
 		return []string{"type"}
 	}
 	return nil

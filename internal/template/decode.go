@@ -27,6 +27,8 @@ type decoder struct {
 	pos  map[string]diag.Pos
 	at   diag.Pos // of the whole block
 
+	sourceName, sourceType string // for {{build_name}} and {{build_type}}
+
 	running bool            // build.Host and the like are known when it is used
 	loose   bool            // unknown options are a warning: the tool that the template is for ignores them
 	used    map[string]bool // options with a value other than their type's zero
@@ -323,7 +325,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 			bad("a text")
 			return
 		}
-		*to = d.text(option, d.l.expandBraces(s), isSecret || f.secret)
+		*to = d.text(option, d.expand(s), isSecret || f.secret)
 	case *[]image.Text:
 		list, ok := elements(x)
 		if !ok {
@@ -337,7 +339,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 				bad("a list of texts")
 				return
 			}
-			*to = append(*to, d.text(fmt.Sprintf("%s[%d]", option, i), d.l.expandBraces(s), e.secret || f.secret))
+			*to = append(*to, d.text(fmt.Sprintf("%s[%d]", option, i), d.expand(s), e.secret || f.secret))
 		}
 	case *map[string]image.Text:
 		m, ok := members(x)
@@ -352,7 +354,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 				bad("a map of texts")
 				return
 			}
-			(*to)[k] = d.text(option+"."+k, d.l.expandBraces(s), e.secret || f.secret)
+			(*to)[k] = d.text(option+"."+k, d.expand(s), e.secret || f.secret)
 		}
 	case *map[string]string:
 		m, ok := members(x)
@@ -370,7 +372,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 				bad("a map of texts")
 				return
 			}
-			(*to)[k] = d.l.expandBraces(s)
+			(*to)[k] = d.expand(s)
 		}
 	case *string:
 		s, ok := asString(plain)
@@ -379,7 +381,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 			return
 		}
 		if visible() {
-			*to = d.l.expandBraces(s)
+			*to = d.expand(s)
 		}
 	case *[]string:
 		list, ok := elements(x)
@@ -397,7 +399,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 				bad("a list of texts")
 				return
 			}
-			*to = append(*to, d.l.expandBraces(s))
+			*to = append(*to, d.expand(s))
 		}
 	case *time.Duration:
 		s, ok := asString(plain)

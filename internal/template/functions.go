@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
+	uuidpkg "github.com/google/uuid"
 	"github.com/hashicorp/go-cty-funcs/cidr"
 	"github.com/hashicorp/go-cty-funcs/collection"
 	"github.com/hashicorp/go-cty-funcs/crypto"
@@ -23,6 +23,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
+
+	"ingot/internal/template/braces"
 )
 
 // functionTable is what expressions may call; env only in a variable's default.
@@ -63,12 +65,7 @@ func functions(l *loader) functionTable {
 	t.env = function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "key", Type: cty.String}}, Type: function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			for i := len(l.o.Env) - 1; i >= 0; i-- {
-				if k, v, ok := strings.Cut(l.o.Env[i], "="); ok && k == args[0].AsString() {
-					return cty.StringVal(v), nil
-				}
-			}
-			return cty.StringVal(""), nil
+			return cty.StringVal(l.engine("", "").Env(args[0].AsString())), nil
 		},
 	})
 	return t
@@ -199,35 +196,31 @@ func isotime(now time.Time) function.Function {
 		}})
 }
 
-// braces are the few template words of Packer's older language that still appear inside HCL strings. What is not known here
-// ({{ .Vars }} in a command) stays as it is: it has its meaning later.
-var braces = regexp.MustCompile(`\{\{\s*(timestamp|isotime|clean_resource_name|clean_image_name)(?:\s+["` + "`" + `]([^"` + "`" + `]*)["` + "`" + `])?\s*\}\}`)
-
-// unclean is what Azure allows in no name.
-var unclean = regexp.MustCompile(`[^A-Za-z0-9._-]`)
-
-func (l *loader) expandBraces(s string) string {
-	if !strings.Contains(s, "{{") {
+// expand gives the actions of Packer's older language that stand in a text of HCL their values. What is not known here
+// ({{ .Vars }} in a command) stays as it is: it has its meaning later. So does what cannot be read: in a script it may be meant for
+// somebody else.
+func (d *decoder) expand(s string) string {
+	if d.l.r.Language != PackerHCL || !braces.Has(s) {
 		return s
 	}
-	return braces.ReplaceAllStringFunc(s, func(m string) string {
-		part := braces.FindStringSubmatch(m)
-		switch part[1] {
-		case "timestamp":
-			return fmt.Sprint(l.o.Now.Unix())
-		case "isotime":
-			layout := part[2]
-			if layout == "" {
-				layout = time.RFC3339
+	r, err := d.l.engine(d.sourceName, d.sourceType).Expand(s)
+	if err != nil {
+		return s
+	}
+	return r.Text
+}
+
+// engine is what texts of one source are expanded with.
+func (l *loader) engine(name, typ string) *braces.Engine {
+	return &braces.Engine{Now: l.o.Now, BuildName: name, BuildType: typ, TemplateDir: filepath.ToSlash(l.dir), Cwd: filepath.ToSlash(l.o.Cwd), Version: packerVersion, UUID: uuidpkg.NewString,
+		Env: func(key string) string {
+			for i := len(l.o.Env) - 1; i >= 0; i-- {
+				if k, v, ok := strings.Cut(l.o.Env[i], "="); ok && k == key {
+					return v
+				}
 			}
-			return l.o.Now.UTC().Format(layout)
-		case "clean_resource_name", "clean_image_name":
-			if part[2] != "" {
-				return strings.TrimRight(unclean.ReplaceAllString(part[2], "-"), "-_.")
-			}
-		}
-		return m
-	})
+			return ""
+		}}
 }
 
 // readBase64 reads a file as base64, for options that name a file whose content Azure takes that way.

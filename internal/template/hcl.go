@@ -11,6 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"ingot/internal/diag"
+	"ingot/internal/image"
 )
 
 // packerHCL reads Packer's HCL2: files of *.pkr.hcl and of *.pkr.json, which is the same in HCL's JSON form.
@@ -182,8 +183,8 @@ func (l *loader) runtime(e hcl.Expression, what string, running bool) bool {
 				"build.%s is known only while the build runs, not in %s", name, what)
 			return false
 		}
-		if !isRuntime(name) {
-			l.problems.Errorf(at(t.SourceRange()), meant(name, runtimeNames()), "build.%s is not something that a build knows", name)
+		if !slices.Contains(image.RuntimeNames(), name) {
+			l.problems.Errorf(at(t.SourceRange()), meant(name, image.RuntimeNames()), "build.%s is not something that a build knows", name)
 			return false
 		}
 	}
@@ -223,17 +224,8 @@ func buildValue(t hcl.Traversal) (string, bool) {
 // running are the values of build.*: placeholders in the form of Packer's older language, which the step replaces when it runs.
 func running(name, typ string) cty.Value {
 	m := map[string]cty.Value{"name": cty.StringVal(name), "type": cty.StringVal(typ)}
-	for _, n := range runtimeNames() {
-		m[n] = cty.StringVal("{{ build `" + n + "` }}")
+	for _, n := range image.RuntimeNames() {
+		m[n] = cty.StringVal(image.Runtime(n))
 	}
 	return cty.ObjectVal(m)
 }
-
-// runtimeNames are what build.NAME may be while a build runs (reference packer-azure-arm.md section 1.7).
-func runtimeNames() []string {
-	return []string{"ID", "Host", "Port", "User", "Password", "ConnType", "PackerRunUUID", "PackerHTTPIP", "PackerHTTPPort", "PackerHTTPAddr", "SSHPublicKey", "SSHPrivateKey", "WinRMPassword",
-		"SourceImageName", "TenantID", "SubscriptionID", "TempDeploymentName", "TempComputeName", "TempNicName", "TempOSDiskName", "TempDataDiskName", "TempResourceGroupName", "TempNsgName",
-		"TempKeyVaultName", "TempSubnetName", "TempVirtualNetworkName", "TempPublicIPAddressName"}
-}
-
-func isRuntime(name string) bool { return slices.Contains(runtimeNames(), name) }

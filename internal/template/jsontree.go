@@ -183,11 +183,12 @@ func (r *jsonReader) value() (*jsonNode, error) {
 			if err != nil {
 				return nil, err
 			}
+			name := k.String() // before the next token voids it
 			v, err := r.value()
 			if err != nil {
 				return nil, err
 			}
-			n.fields = append(n.fields, jsonField{k.String(), kat, v})
+			n.fields = append(n.fields, jsonField{name, kat, v})
 		}
 		_, end, err := r.token()
 		if err != nil {
@@ -410,9 +411,16 @@ func (e jsonExpr) ExprMap() []hcl.KeyValuePair {
 	return out
 }
 
-func (e jsonExpr) Variables() []hcl.Traversal { return nil }
-func (e jsonExpr) Range() hcl.Range           { return e.n.at }
-func (e jsonExpr) StartRange() hcl.Range      { return e.n.at }
+// Variables tells a text that is computed from one that stands as it is.
+func (e jsonExpr) Variables() []hcl.Traversal {
+	if e.n.kind == '"' && strings.Contains(e.n.text, "{{") {
+		return []hcl.Traversal{{hcl.TraverseRoot{Name: "user", SrcRange: e.n.at}}}
+	}
+	return nil
+}
+
+func (e jsonExpr) Range() hcl.Range      { return e.n.at }
+func (e jsonExpr) StartRange() hcl.Range { return e.n.at }
 
 // rawOffset is where the byte at offset of a string's value stands in the file: an escape is longer there.
 func rawOffset(raw []byte, n *jsonNode, offset int) int {

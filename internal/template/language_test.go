@@ -31,7 +31,7 @@ func TestFunctions(t *testing.T) {
 		{`filebase64("script.ps1")`, base64.StdEncoding.EncodeToString([]byte("exit 0"))}, {`fileexists("nope")`, "false"}, {`fileexists("script.ps1")`, "true"}, {`join(",", fileset(".", "*.ps1"))`, "script.ps1"},
 		{`file("${path.root}/script.ps1")`, "exit 0"}, {`basename(abspath("x/../y"))`, "y"}, {`uuidv5("dns", "example.com")`, "cfbff0d1-9375-5685-968c-48ce8b15ae17"}, {`yamldecode("a: 1").a`, "1"},
 		{`split(",", "a,b")[1]`, "b"}, {`coalesce("", "x")`, "x"}, {`lookup({ a = 1 }, "b", 2)`, "2"}, {`timeadd("2026-11-23T00:00:00Z", "1h")`, "2026-11-23T01:00:00Z"}, {`packer.version != ""`, "true"},
-		{`"{{clean_resource_name ` + "`a b_`" + `}}"`, "a-b"}, {`"{{ .Vars }} {{ uuid }}"`, "{{ .Vars }} {{ uuid }}"}, {`"{{timestamp}}"`, "1795435200"}, {`md5("a")`, "0cc175b9c0f1b6a831c399e269772661"}, {`strrev("abc")`, "cba"},
+		{`"{{clean_resource_name ` + "`a b_`" + `}}"`, "a-b"}, {`"{{ .Vars }} {{ nope }}"`, "{{ .Vars }} {{ nope }}"}, {`"{{timestamp}}"`, "1795435200"}, {`md5("a")`, "0cc175b9c0f1b6a831c399e269772661"}, {`strrev("abc")`, "cba"},
 	} {
 		got, l := tag(t, c[0], "", Options{})
 		if c[1] == "" {

@@ -182,6 +182,9 @@ func (l *loader) note(list hcl.Diagnostics) {
 		if d.Subject != nil {
 			p.Pos = at(*d.Subject)
 		}
+		if r, ok := d.Extra.(remedy); ok {
+			p.Remedy = string(r)
+		}
 		if !slices.Contains(l.problems, p) {
 			l.problems = append(l.problems, p)
 		}

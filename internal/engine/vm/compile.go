@@ -184,24 +184,24 @@ func (c *compiler) guest() string {
 	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: "Wait for WinRM on port " + fmt.Sprint(com.Port), After: []string{"vm"}, Timeout: timeout, Estimate: takesConnect},
 		connectArgs{com})
 	last := "connect"
+	var cleanup []provisionArgs
+	for _, p := range c.img.Cleanup {
+		if args, _, ok := c.provision(p); ok {
+			cleanup = append(cleanup, args)
+		}
+	}
 	for i, p := range c.img.Provision {
-		settings, ok := p.Settings.(provisioner.Settings)
+		args, settings, ok := c.provision(p)
 		if !ok {
-			c.errs = append(c.errs, fmt.Errorf("cannot plan provisioner %d: %q has no settings", i+1, p.Type))
 			continue
 		}
-		raw, err := provisioner.Encode(settings)
-		if err != nil {
-			c.errs = append(c.errs, fmt.Errorf("cannot plan provisioner %d: %w", i+1, err))
-			continue
-		}
+		args.Cleanup = cleanup
 		id := fmt.Sprintf("provision-%d", i+1)
 		title := "Provision: " + settings.Summary()
 		if p.Name != "" {
 			title = fmt.Sprintf("Provision %s: %s", p.Name, settings.Summary())
 		}
-		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: "provision", Title: title, After: []string{last}, Estimate: p.PauseBefore + settings.Estimate()},
-			provisionArgs{Type: p.Type, Settings: raw, PauseBefore: p.PauseBefore, MaxRetries: p.MaxRetries, Timeout: p.Timeout, Build: c.img.Name})
+		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: "provision", Title: title, After: []string{last}, Estimate: p.PauseBefore + settings.Estimate()}, args)
 		last = id
 	}
 	if !c.specialized() {
@@ -216,6 +216,21 @@ func (c *compiler) guest() string {
 		last = "seal"
 	}
 	return last
+}
+
+// provision is a provisioner as the arguments of a step.
+func (c *compiler) provision(p image.Provision) (provisionArgs, provisioner.Settings, bool) {
+	settings, ok := p.Settings.(provisioner.Settings)
+	if !ok {
+		c.errs = append(c.errs, fmt.Errorf("cannot plan provisioner %s: it has no settings", p.Type))
+		return provisionArgs{}, nil, false
+	}
+	raw, err := provisioner.Encode(settings)
+	if err != nil {
+		c.errs = append(c.errs, fmt.Errorf("cannot plan provisioner %s: %w", p.Type, err))
+		return provisionArgs{}, nil, false
+	}
+	return provisionArgs{Type: p.Type, Settings: raw, PauseBefore: p.PauseBefore, MaxRetries: p.MaxRetries, Timeout: p.Timeout, Build: c.img.Name, GoOn: p.GoOn}, settings, true
 }
 
 func (c *compiler) specialized() bool {

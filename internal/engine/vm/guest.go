@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -100,6 +101,8 @@ type provisionArgs struct {
 	Timeout     time.Duration
 	MaxRetries  int
 	Build       string
+	GoOn        bool            `json:",omitempty"` // a failure does not fail the build
+	Cleanup     []provisionArgs `json:",omitempty"` // run when this one failed
 }
 
 // provisionMemory is what a provisioning step saves: the provisioner's own, and that the pause is over.
@@ -126,10 +129,77 @@ func (b *build) provision(ctx context.Context, t *plan.Task, a provisionArgs) (s
 	}
 	for ; ; m = (provisionMemory{Try: m.Try + 1}) {
 		err = b.try(ctx, t, a, settings, g, &m)
-		if err == nil || m.Try >= a.MaxRetries || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil {
 			return struct{}{}, err
 		}
+		if m.Try >= a.MaxRetries {
+			if a.GoOn {
+				t.Output("stderr", fmt.Sprintf("this step failed, and the build goes on (continue_on_error): %v", err))
+				return struct{}{}, nil
+			}
+			return struct{}{}, errors.Join(err, b.cleanUp(ctx, t, a.Cleanup, g))
+		}
 		t.Output("stderr", fmt.Sprintf("try %d of %d failed: %v", m.Try+1, a.MaxRetries+1, err))
+	}
+}
+
+// cleanUp runs the template's error-cleanup-provisioner in a guest that a provisioner failed in. What fails here joins the error.
+func (b *build) cleanUp(ctx context.Context, t *plan.Task, list []provisionArgs, g communicator.Windows) error {
+	for _, a := range list {
+		settings, err := provisioner.Decode(a.Type, a.Settings, b.env.Secrets.Lookup)
+		if err == nil {
+			t.Progress(-1, "cleaning up in the guest: %s", settings.Summary())
+			err = b.try(ctx, t, a, settings, g, &provisionMemory{Try: cleanUpTry})
+		}
+		if err != nil {
+			return fmt.Errorf("the error-cleanup-provisioner failed too: %w", err)
+		}
+	}
+	return nil
+}
+
+// cleanUpTry keeps the names of what the clean-up runs in the guest apart from every try of the step itself.
+const cleanUpTry = 1000
+
+// runtime is what build.NAME means in this build.
+func (b *build) runtime(ctx context.Context, t *plan.Task) func(name string) (string, bool) {
+	return func(name string) (string, bool) {
+		var c connectArgs
+		var v vmArgs
+		var vault vaultArgs
+		if err := errors.Join(b.argsOf(t, "connect", &c), b.argsOf(t, "vm", &v), b.argsOf(t, "vault", &vault)); err != nil {
+			return "", false
+		}
+		switch name {
+		case "User":
+			return c.Communicator.User, true
+		case "Password", "WinRMPassword":
+			p, err := b.password(ctx, t)
+			return p, err == nil
+		case "Host":
+			var nic, ip addressResult
+			if err := errors.Join(t.Result("nic", &nic), optional(t.Result("ip", &ip))); err != nil {
+				return "", false
+			}
+			return cmp.Or(c.Communicator.Host, ip.Address, nic.Address), true
+		case "Port":
+			return strconv.Itoa(c.Communicator.Port), true
+		case "ConnType":
+			return c.Communicator.Kind, true
+		case "ID", "PackerRunUUID":
+			return t.Run, true
+		case "TenantID":
+			return vault.Vault.TenantID, true
+		case "TempComputeName":
+			return v.VM.Name, true
+		case "TempResourceGroupName":
+			return v.VM.Group, true
+		case "TempOSDiskName":
+			return v.VM.OSDiskName, true
+		case "TempKeyVaultName":
+			return vault.Vault.Name, true
+		}
+		return "", false
 	}
 }
 
@@ -153,7 +223,14 @@ func (b *build) try(ctx context.Context, t *plan.Task, a provisionArgs, s provis
 	if m.Try > 0 {
 		id = fmt.Sprintf("%s-try%d", id, m.Try+1)
 	}
-	return s.Run(ctx, &provisioner.Env{
+	run, ok := s.(provisioner.Runner)
+	if !ok {
+		return fmt.Errorf("cannot run provisioner %s: this version of Ingot cannot run it yet", a.Type)
+	}
+	if err := provisioner.FillRuntime(s, b.runtime(ctx, t)); err != nil {
+		return fmt.Errorf("cannot run provisioner %s: %w", a.Type, err)
+	}
+	return run.Run(ctx, &provisioner.Env{
 		Comm: g, Output: t.Output, Clock: t.Clock(), StepID: id,
 		Vars:     map[string]string{"PACKER_BUILD_NAME": buildName(a.Build), "PACKER_BUILDER_TYPE": "azure-arm"},
 		Progress: func(s string) { t.Progress(-1, "%s", s) },

@@ -1,8 +1,11 @@
 package vm
 
 import (
+	"slices"
+
 	"ingot/internal/diag"
 	"ingot/internal/image"
+	"ingot/internal/provisioner"
 )
 
 // limits says what a template may ask for and this engine does not do yet: it is refused by name before anything is made, and
@@ -55,21 +58,20 @@ func limits(img *image.Image) diag.List {
 			no(t.Subscription != "" && img.Identity.SubscriptionID != "" && t.Subscription != img.Identity.SubscriptionID, t.Pos, "publish to a gallery", "a managed image in another subscription")
 		}
 	}
-	no(len(img.Cleanup) > 0, pos(img.Cleanup), "leave it out; ingot build -on-error=ask keeps the machine to look at", "error-cleanup-provisioner")
 	no(img.Validation != nil, img.Pos, "build with the managed service, or try the image on a machine made of it", "validation of the finished image")
 	no(img.Managed.Workload != nil || img.Managed.VMBoot == "Enabled", img.Pos, "leave optimize out", "the managed service's optimisation of the image")
-	for _, p := range img.Provision {
-		no(p.GoOn, p.Pos, "let the script itself go on after its errors", "continue_on_error")
+	for _, p := range slices.Concat(img.Provision, img.Cleanup) {
+		if _, ok := p.Settings.(provisioner.Runner); !ok {
+			no(true, p.Pos, "leave it out, or do the same in a powershell provisioner", "provisioner "+p.Type)
+		}
+		if s, ok := p.Settings.(provisioner.Limited); ok {
+			for _, x := range s.Limits() {
+				l.Errorf(p.Pos, x.Remedy, "%s of provisioner %s is not supported: %s", x.Option, p.Type, x.Why)
+			}
+		}
 	}
 	for _, c := range img.After {
 		no(true, c.Pos, "run the command after ingot build", "the shell-local post-processor")
 	}
 	return l
-}
-
-func pos(list []image.Provision) diag.Pos {
-	if len(list) == 0 {
-		return diag.Pos{}
-	}
-	return list[0].Pos
 }

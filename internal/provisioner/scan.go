@@ -1,0 +1,193 @@
+package provisioner
+
+import (
+	"bytes"
+	"os"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"ingot/internal/image"
+)
+
+// Finding is something in a script that is legal and hurts.
+type Finding struct {
+	Line            int // from 1
+	Summary, Remedy string
+}
+
+// patterns are what Scan looks for in what a script does, its comments and quoted texts aside.
+var patterns = []struct {
+	form            *regexp.Regexp
+	summary, remedy string
+}{
+	{regexp.MustCompile(`(?i)sysprep(\.exe)?\b.*/generalize`), "the script runs sysprep, which Ingot does itself at the end of the build: it is recognised there and not run twice",
+		"leave it if Packer must build this template too; otherwise remove it"},
+	{regexp.MustCompile(`(?i)(^|[^\w-])Restart-Computer\b`), "the script restarts the machine, and the provisioner that runs it may lose the connection", "put the restart into a windows-restart provisioner after this one"},
+	{regexp.MustCompile(`(?i)(^|[;&|({]\s*|^\s*)shutdown(\.exe)?\s+.*[/-]r\b`), "the script restarts the machine, and the provisioner that runs it may lose the connection", "put the restart into a windows-restart provisioner after this one"},
+	{regexp.MustCompile(`(?i)(^|[^\w-])Read-Host\b`), "the script waits for somebody to type, and nobody is there: the build hangs until its time is up", "take the value from a variable: environment_vars"},
+	{regexp.MustCompile(`(?i)(^|[^\w-])Get-Credential\b`), "the script asks for credentials in a window, and nobody is there: the build hangs until its time is up", "take them from variables: environment_vars"},
+}
+
+// Scan reads a PowerShell or batch script.
+func Scan(text string) []Finding {
+	var out []Finding
+	seen := map[string]bool{}
+	comment := false
+	for i, line := range strings.Split(text, "\n") {
+		code := line
+		if comment {
+			end := strings.Index(code, "#>")
+			if end < 0 {
+				continue
+			}
+			code, comment = code[end+2:], false
+		}
+		for {
+			start := strings.Index(code, "<#")
+			if start < 0 {
+				break
+			}
+			end := strings.Index(code[start:], "#>")
+			if end < 0 {
+				code, comment = code[:start], true
+				break
+			}
+			code = code[:start] + code[start+end+2:]
+		}
+		code = spoken(code)
+		for _, p := range patterns {
+			if p.form.MatchString(code) && !seen[p.summary] {
+				seen[p.summary] = true
+				out = append(out, Finding{i + 1, p.summary, p.remedy})
+			}
+		}
+	}
+	return out
+}
+
+var remark = regexp.MustCompile(`(?i)^\s*(rem\s|::|@rem\s|#)`)
+
+// spoken is a line without its comment and without texts that are only shown.
+func spoken(line string) string {
+	if remark.MatchString(line) {
+		return ""
+	}
+	trimmed := strings.TrimSpace(strings.ToLower(line))
+	for _, word := range []string{"write-", "echo ", "throw "} {
+		if strings.HasPrefix(trimmed, word) && !strings.ContainsAny(trimmed, ";&|") {
+			return ""
+		}
+	}
+	quote := byte(0)
+	for i := range len(line) {
+		switch c := line[i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '\'' || c == '"':
+			quote = c
+		case c == '#' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t'):
+			return line[:i]
+		}
+	}
+	return line
+}
+
+// Encoding says what is wrong with a script file's bytes.
+func Encoding(raw []byte) []Finding {
+	utf16 := len(raw) >= 2 && (raw[0] == 0xff && raw[1] == 0xfe || raw[0] == 0xfe && raw[1] == 0xff)
+	mark := bytes.HasPrefix(raw, []byte("\xef\xbb\xbf"))
+	switch {
+	case utf16:
+		return []Finding{{1, "the script is UTF-16: Packer and Image Builder hand its bytes on as they are, Ingot turns it into UTF-8", "save it as UTF-8 with a byte order mark"}}
+	case bytes.IndexByte(raw, 0) >= 0:
+		return []Finding{{1, "the script holds a zero byte: it is no text, or UTF-16 without a byte order mark", "save it as UTF-8 with a byte order mark"}}
+	case !utf8.Valid(raw):
+		line := 1
+		for len(raw) > 0 {
+			r, n := utf8.DecodeRune(raw)
+			if r == utf8.RuneError && n == 1 {
+				break
+			}
+			if r == '\n' {
+				line++
+			}
+			raw = raw[n:]
+		}
+		return []Finding{{line, "the script is not UTF-8: other machines read its special characters differently", "save it as UTF-8 with a byte order mark"}}
+	case !mark:
+		for i, c := range raw {
+			if c >= 0x80 {
+				return []Finding{{1 + bytes.Count(raw[:i], []byte("\n")), "the script has special characters and no byte order mark: Windows PowerShell 5.1 misreads them where it is run from a file (Packer, Image Builder)",
+					"save it as UTF-8 with a byte order mark"}}
+			}
+		}
+	}
+	return nil
+}
+
+// scan warns of what the scripts do.
+func (c *Check) scan(inline []image.Text, script string, scripts []string) {
+	var lines []string
+	for _, l := range inline {
+		lines = append(lines, l.Reveal())
+	}
+	for _, f := range Scan(strings.Join(lines, "\n")) {
+		c.warn("inline", f.Remedy, "%s", f.Summary)
+	}
+	read := func(option, path string) {
+		info, err := os.Stat(path)
+		if err != nil || info.IsDir() || info.Size() > 1<<20 {
+			return
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return
+		}
+		findings := append(Encoding(raw), BuiltIn(path)...)
+		text, err := readScript(path)
+		if err == nil {
+			findings = append(findings, Scan(text)...)
+		}
+		for _, f := range findings {
+			c.warn(option, f.Remedy, "%s line %d: %s", base(path), max(f.Line, 1), f.Summary)
+		}
+	}
+	if script != "" {
+		read("script", script)
+	}
+	for _, s := range scripts {
+		read("scripts", s)
+	}
+}
+
+// builtIns are the scripts of Azure Virtual Desktop's custom image templates that hide their failures: all of them catch every
+// exception and print it (Azure/RDS-Templates, CustomImageTemplateScripts_2024-03-27, read in April 2026).
+var builtIns = regexp.MustCompile(`(?i)(^|[/\\])(InstallLanguagePacks|SetDefaultLang|TimezoneRedirection|DisableStorageSense|FSLogix|FSLogixKerberos|RDPShortpath|ScreenCaptureProtection|TeamsOptimization|ConfigureSessionTimeoutsV2|MultiMediaRedirection|ConfigureOfficeApps|RemoveAppxPackages|WindowsOptimization|DisableAutoUpdates|AdminSysPrep)\.ps1$`)
+
+// BuiltIn tells the known defects of one of Azure Virtual Desktop's own scripts, by its address or file name.
+func BuiltIn(uri string) []Finding {
+	m := builtIns.FindStringSubmatch(strings.SplitN(uri, "?", 2)[0])
+	if m == nil {
+		return nil
+	}
+	address := strings.Contains(uri, "://")
+	if address && !strings.Contains(strings.ToLower(uri), "rds-templates") {
+		return nil
+	}
+	var out []Finding
+	switch name := strings.ToLower(m[2]); {
+	case name == "disableautoupdates":
+		out = append(out, Finding{1, "DisableAutoUpdates.ps1 does nothing: its registry paths lack the colon (HKLM\\…), and it reports success", "set the values with a script of your own: HKLM:\\SOFTWARE\\Policies\\Microsoft\\WindowsStore, AutoDownload = 2"})
+	case name == "windowsoptimization":
+		out = append(out, Finding{1, "WindowsOptimization.ps1 downloads its configuration from the newest state of another repository while it runs: two builds may differ", "pin a copy of your own"})
+	case name != "configureofficeapps":
+		out = append(out, Finding{1, m[2] + ".ps1 catches every exception and prints it: a failed step looks green", `look for "Exception occur" and "Cannot add the registry key" in the log`})
+	}
+	if address && strings.Contains(uri, "/RDS-Templates/master/") {
+		out = append(out, Finding{1, m[2] + ".ps1 is named on the master branch, where files are changed in place: its checksum breaks, or the build changes", "put a commit in the place of master in the address"})
+	}
+	return out
+}

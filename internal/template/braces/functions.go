@@ -1,0 +1,159 @@
+package braces
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"text/template"
+	"time"
+
+	"ingot/internal/image"
+)
+
+// functions are Packer's (https://developer.hashicorp.com/packer/docs/templates/legacy_json_templates/engine); what they find out
+// about the text goes into r.
+func (e *Engine) functions(r *Result) template.FuncMap {
+	return template.FuncMap{
+		"user": func(name string) (string, error) {
+			v, ok := e.User[name]
+			if !ok {
+				err := &Error{Reason: fmt.Sprintf("the template does not declare variable %q", name), Remedy: "add it to variables"}
+				best, distance := "", len(name)/3+2
+				for n := range e.User {
+					if d := edits(name, n); d < distance || d == distance && n < best {
+						best, distance = n, d
+					}
+				}
+				if best != "" {
+					err.Remedy = fmt.Sprintf("did you mean %q?", best)
+				}
+				return "", err
+			}
+			r.Secret = r.Secret || e.Secret[name]
+			return v, nil
+		},
+		"env": func(key string) (string, error) {
+			if !e.EnvAllowed || e.Env == nil {
+				return "", &Error{Reason: "env may be used only in the variables section", Remedy: "add a variable with {{env `" + key + "`}} as its default, and use {{user `…`}} here"}
+			}
+			return e.Env(key), nil
+		},
+		"isotime": func(layout ...string) (string, error) {
+			switch len(layout) {
+			case 0:
+				return e.Now.UTC().Format(time.RFC3339), nil
+			case 1:
+				return e.Now.UTC().Format(layout[0]), nil
+			}
+			return "", errors.New("isotime takes one layout")
+		},
+		"strftime": func(layout ...string) (string, error) {
+			switch len(layout) {
+			case 0:
+				return e.Now.UTC().Format(time.RFC3339), nil
+			case 1:
+				return Strftime(e.Now.UTC(), layout[0])
+			}
+			return "", errors.New("strftime takes one layout")
+		},
+		"timestamp":           func() string { return fmt.Sprint(e.Now.Unix()) },
+		"uuid":                func() string { return e.UUID() },
+		"upper":               strings.ToUpper,
+		"lower":               strings.ToLower,
+		"replace":             func(old, with string, n int, s string) (string, error) { return replace(s, old, with, n) },
+		"replace_all":         func(old, with, s string) (string, error) { return replace(s, old, with, -1) },
+		"split":               split,
+		"template_dir":        func() string { return e.TemplateDir },
+		"pwd":                 func() string { return e.Cwd },
+		"packer_version":      func() string { return e.Version },
+		"build_name":          func() string { return e.BuildName },
+		"build_type":          func() string { return e.BuildType },
+		"clean_resource_name": CleanResourceName,
+		"clean_image_name":    CleanResourceName,
+		"build": func(name string) (string, error) {
+			for _, known := range image.RuntimeNames() {
+				if known == name {
+					r.Runtime = true
+					return image.Runtime(name), nil
+				}
+			}
+			err := &Error{Reason: fmt.Sprintf("build.%s is not something that a build knows", name)}
+			best, distance := "", len(name)/3+2
+			for _, n := range image.RuntimeNames() {
+				if d := edits(name, n); d < distance {
+					best, distance = n, d
+				}
+			}
+			if best != "" {
+				err.Remedy = fmt.Sprintf("did you mean %q?", best)
+			}
+			return "", err
+		},
+		"printf": func(format string, args ...any) (string, error) {
+			if wide.MatchString(format) {
+				return "", errors.New("printf has a width above 999")
+			}
+			return fmt.Sprintf(format, args...), nil
+		},
+	}
+}
+
+// wide finds a width or precision that would fill the memory.
+var wide = regexp.MustCompile(`%[-+# 0]*(\d{4,}|\*|\d*\.(\d{4,}|\*))`)
+
+func replace(s, old, with string, n int) (string, error) {
+	count := strings.Count(s, old)
+	if n >= 0 {
+		count = min(count, n)
+	}
+	if len(s)+count*len(with) > maxOutput {
+		return "", errors.New("the text becomes longer than 1 MiB")
+	}
+	return strings.Replace(s, old, with, n), nil
+}
+
+// split is one part of a text, counted from 0.
+func split(s, sep string, n int) (string, error) {
+	parts := strings.Split(s, sep)
+	if n < 0 || n >= len(parts) {
+		return "", fmt.Errorf("the text has %d parts, and part %d is asked for", len(parts), n)
+	}
+	return parts[n], nil
+}
+
+// Strftime formats a time by C's layout; a letter it does not know is an error.
+func Strftime(t time.Time, layout string) (string, error) {
+	if len(layout) > 4096 {
+		return "", errors.New("the layout is longer than 4096 characters")
+	}
+	known := map[byte]string{'Y': "2006", 'm': "01", 'd': "02", 'H': "15", 'M': "04", 'S': "05", 'y': "06", 'b': "Jan", 'B': "January", 'a': "Mon", 'A': "Monday", 'p': "PM", 'I': "03", 'Z': "MST", 'z': "-0700",
+		'F': "2006-01-02", 'T': "15:04:05", 'D': "01/02/06", 'R': "15:04", 'e': "_2", 'h': "Jan", 'c': "Mon Jan _2 15:04:05 2006", 'f': "000000", 'j': "002"}
+	var b strings.Builder
+	for i := 0; i < len(layout); i++ {
+		if layout[i] != '%' || i+1 == len(layout) {
+			b.WriteByte(layout[i])
+			continue
+		}
+		i++
+		switch c := layout[i]; c {
+		case '%':
+			b.WriteByte('%')
+		case 'n':
+			b.WriteByte('\n')
+		case 't':
+			b.WriteByte('\t')
+		case 's':
+			fmt.Fprint(&b, t.Unix())
+		case 'f':
+			fmt.Fprintf(&b, "%06d", t.Nanosecond()/1000)
+		default:
+			g, ok := known[c]
+			if !ok {
+				return "", fmt.Errorf("strftime does not know %%%c", c)
+			}
+			b.WriteString(t.Format(g))
+		}
+	}
+	return b.String(), nil
+}
