@@ -14,6 +14,7 @@ import (
 
 func (a *app) validateCmd() *cobra.Command {
 	var t templateFlags
+	sev := diag.Warning
 	c := &cobra.Command{
 		Use: "validate PATH…", Short: "Show everything that is wrong with templates, offline",
 		Args: cobra.MinimumNArgs(1),
@@ -22,7 +23,7 @@ func (a *app) validateCmd() *cobra.Command {
 			sources := diag.Sources{}
 			images := 0
 			for _, p := range paths {
-				r, problems := a.load(p, &t)
+				r, problems := a.load(p, &t, sev)
 				all = append(all, problems...)
 				images += len(r.Images)
 				for name, text := range r.Sources {
@@ -51,7 +52,9 @@ func (a *app) validateCmd() *cobra.Command {
 }
 
 // load reads a template and asks the engine what it thinks of it; it never returns a nil result.
-func (a *app) load(path string, t *templateFlags) (*template.Result, diag.List) {
+//
+// What this version's engine cannot build is of severity sev: a template can be sound all the same.
+func (a *app) load(path string, t *templateFlags, sev diag.Severity) (*template.Result, diag.List) {
 	if !filepath.IsAbs(path) && a.Cwd != "" {
 		if rel, err := filepath.Rel(a.Cwd, filepath.Join(a.Cwd, path)); err == nil {
 			path = rel
@@ -62,14 +65,19 @@ func (a *app) load(path string, t *templateFlags) (*template.Result, diag.List) 
 		r = &template.Result{}
 	}
 	for _, img := range r.Images {
-		problems = append(problems, a.engine().Check(img)...)
+		for _, p := range a.engine().Check(img) {
+			if p.Severity == diag.Error {
+				p.Severity = sev
+			}
+			problems = append(problems, p)
+		}
 	}
 	return r, problems
 }
 
 // loadOrStop is load for commands that go on only with a template that has no errors.
 func (a *app) loadOrStop(path string, t *templateFlags) (*template.Result, error) {
-	r, problems := a.load(path, t)
+	r, problems := a.load(path, t, diag.Error)
 	if a.json && problems.HasErrors() {
 		if err := diag.RenderJSON(a.Out, problems); err != nil {
 			return nil, err

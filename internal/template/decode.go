@@ -30,6 +30,7 @@ type decoder struct {
 	sourceName, sourceType string // for {{build_name}} and {{build_type}}
 
 	running bool            // build.Host and the like are known when it is used
+	typed   bool            // a number is a number and no text of one: the service does not convert
 	loose   bool            // unknown options are a warning: the tool that the template is for ignores them
 	used    map[string]bool // options with a value other than their type's zero
 	broken  map[string]bool // options that were complained of already: no rule complains of them again
@@ -311,6 +312,10 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 		defer d.spoil(f, option)
 		d.l.problems.Errorf(pos, "write "+want, "%s in %s is %s, not %s", option, d.what, article(plain.Type().FriendlyName()), want)
 	}
+	if d.typed && !sameType(f.v, plain.Type()) {
+		bad(want(f.v))
+		return
+	}
 	visible := func() bool {
 		if isSecret {
 			d.spoil(f, option)
@@ -416,6 +421,14 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 			return
 		}
 		*to = b.True()
+	case **int:
+		n, ok := asInt(plain)
+		if !ok || reflect.ValueOf(0).OverflowInt(n) {
+			bad("a whole number")
+			return
+		}
+		v := int(n)
+		*to = &v
 	case **bool:
 		b, err := convert.Convert(plain, cty.Bool)
 		if err != nil {
@@ -518,6 +531,62 @@ func members(x cty.Value) (map[string]element, bool) {
 		out[k.AsString()] = e
 	}
 	return out, true
+}
+
+// sameType reports whether a value of type t may stand in a field without being converted.
+func sameType(f reflect.Value, t cty.Type) bool {
+	switch f.Addr().Interface().(type) {
+	case *string, *image.Text, *time.Duration:
+		return t == cty.String
+	case *bool, **bool:
+		return t == cty.Bool
+	case *int, *int32, *int64, **int, *float64:
+		return t == cty.Number
+	case *[]string, *[]image.Text, *[]int:
+		return t.IsTupleType()
+	case *map[string]string, *map[string]image.Text:
+		return t.IsObjectType()
+	}
+	return true
+}
+
+// want is what a field takes, for people.
+func want(f reflect.Value) string {
+	switch f.Addr().Interface().(type) {
+	case *string, *image.Text:
+		return "a text"
+	case *time.Duration:
+		return `a duration such as "5m"`
+	case *bool, **bool:
+		return "true or false"
+	case *int, *int32, *int64, **int, *float64:
+		return "a number"
+	case *[]string, *[]image.Text, *[]int:
+		return "a list"
+	}
+	return "an object"
+}
+
+// reflectNames are the names of a struct's options and of those inside it, by their lower-case form.
+func reflectNames(v any) map[string]string {
+	out := map[string]string{}
+	var walk func(t reflect.Type)
+	walk = func(t reflect.Type) {
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct || t == reflect.TypeFor[image.Text]() {
+			return
+		}
+		for i := range t.NumField() {
+			if name, _, _ := strings.Cut(t.Field(i).Tag.Get("hcl"), ","); name != "" && name != "-" {
+				out[strings.ToLower(name)] = name
+				walk(t.Field(i).Type)
+			}
+		}
+	}
+	walk(reflect.TypeOf(v))
+	return out
 }
 
 // plainJSON is a value as encoding/json would read it.

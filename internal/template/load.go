@@ -27,6 +27,8 @@ type Options struct {
 	Cwd            string   // what relative paths start from; default: the process's
 	WarnUndeclared bool
 	Now            time.Time // what timestamp() says; default: now
+	// Where a deployment template will be deployed, as far as it is known.
+	Subscription, Tenant, ResourceGroup, Location string
 	// VaultSecret reads a key vault's secret for a data source. Without it the value is unknown, and nothing made of it is judged.
 	VaultSecret func(VaultSecret) (string, error)
 }
@@ -53,6 +55,7 @@ type Result struct {
 	Sources         diag.Sources      // their texts, for rendering problems
 	NeedVars        []string          // sensitive variables that were given with -var
 	VaultSecrets    []VaultSecret     // what the template reads from key vaults
+	Unknown         []string          // what a deployment template asks for and nobody has said: resourceGroup()
 }
 
 // loader is one call of Load.

@@ -51,7 +51,7 @@ func (l *loader) plainJSON(name string) {
 		l.problems.Errorf(pos, "name the image template that the trigger belongs to", "the file holds a trigger of an image template, not a template")
 	case has("properties"), has("source", "distribute"), has("customize", "distribute"):
 		l.r.Language = ImageBuilder
-		l.imageTemplate(root, l.scopeOfBare(root))
+		l.bareTemplate(root)
 	default:
 		l.problems.Errorf(pos, "a Packer template has builders, an Image Builder template properties with source and distribute, a deployment template resources",
 			"the file is no template that Ingot knows")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 	"text/template"
 	"text/template/parse"
@@ -83,28 +84,57 @@ func tree(s string) (*parse.Tree, error) {
 	sets := map[string]*parse.Tree{}
 	// The delimiters are Go's own, as in Packer.
 	if _, err := t.Parse(s, "{{", "}}", sets); err != nil {
-		at := strings.Index(s, "{{")
 		reason := err.Error()
 		if m := position.FindStringSubmatch(reason); m != nil {
 			reason = m[2]
 		}
-		if at < 0 {
-			at = 0
-		}
-		end := strings.Index(s[at:], "}}")
-		if end < 0 {
-			end = len(s) - at - 2
-		}
-		return nil, &Error{Offset: at, Length: end + 2, Reason: "the action cannot be read: " + reason}
+		at, end := faulty(s)
+		return nil, &Error{Offset: at, Length: end - at, Reason: "the action cannot be read: " + reason}
 	}
-	if len(sets) > 1 || len(sets) == 1 && sets["text"] == nil {
-		at := max(strings.Index(s, "{{"), 0)
-		return nil, &Error{Offset: at, Length: 2, Reason: "define, template and block are not part of Packer's language"}
+	at := defines.FindStringIndex(s)
+	walk(t.Root, func(n parse.Node) {
+		if n, ok := n.(*parse.TemplateNode); ok && at == nil {
+			at = []int{max(strings.LastIndex(s[:min(int(n.Pos), len(s))], "{{"), 0), len(s)}
+		}
+	})
+	if at != nil {
+		end := len(s)
+		if i := strings.Index(s[at[0]:], "}}"); i >= 0 {
+			end = at[0] + i + 2
+		}
+		return nil, &Error{Offset: at[0], Length: end - at[0], Reason: "define, template and block are not part of Packer's language", Remedy: "write the text out"}
 	}
 	return t, nil
 }
 
 var position = regexp.MustCompile(`^template: text:(\d+)(?::\d+)?: (.*)$`)
+
+// defines finds a definition, which leaves no node in the tree.
+var defines = regexp.MustCompile(`\{\{(?:- )?\s*define\b`)
+
+// faulty is the place of the first action that cannot be read. The parser tells only lines, but a beginning of a text that ends
+// behind a faulty action fails for another reason than its being cut, and so does every longer one: that can be searched.
+func faulty(s string) (from, to int) {
+	var ends []int
+	for i := 0; ; {
+		j := strings.Index(s[i:], "}}")
+		if j < 0 {
+			break
+		}
+		i += j + 2
+		ends = append(ends, i)
+	}
+	k := sort.Search(len(ends), func(k int) bool {
+		t := parse.New("text")
+		t.Mode = parse.SkipFuncCheck
+		_, err := t.Parse(s[:ends[k]], "{{", "}}", map[string]*parse.Tree{})
+		return err != nil && !strings.Contains(err.Error(), "unexpected EOF")
+	})
+	if k == len(ends) {
+		return max(strings.LastIndex(s, "{{"), 0), len(s)
+	}
+	return max(strings.LastIndex(s[:ends[k]], "{{"), 0), ends[k]
+}
 
 // shallow refuses what would exhaust the parser's stack.
 func shallow(s string) error {

@@ -91,16 +91,33 @@ func (e *Engine) functions(r *Result) template.FuncMap {
 			return "", err
 		},
 		"printf": func(format string, args ...any) (string, error) {
-			if wide.MatchString(format) {
+			if wide.MatchString(strings.ReplaceAll(format, "%%", "")) {
 				return "", errors.New("printf has a width above 999")
 			}
-			return fmt.Sprintf(format, args...), nil
+			// A verb makes at most its width, or six bytes of one: "% #x" and %q.
+			most := len(format) + strings.Count(format, "%")*(1000+6*len(fmt.Sprint(args...)))
+			if most > 16*maxOutput {
+				return "", errors.New("the text becomes longer than 1 MiB")
+			}
+			return within(fmt.Sprintf(format, args...))
 		},
+		// Go's own, which grow a text each time that it passes through them.
+		"js":       func(args ...any) (string, error) { return within(template.JSEscaper(args...)) },
+		"html":     func(args ...any) (string, error) { return within(template.HTMLEscaper(args...)) },
+		"urlquery": func(args ...any) (string, error) { return within(template.URLQueryEscaper(args...)) },
 	}
 }
 
-// wide finds a width or precision that would fill the memory.
-var wide = regexp.MustCompile(`%[-+# 0]*(\d{4,}|\*|\d*\.(\d{4,}|\*))`)
+// within refuses a text above the limit before another function makes it longer.
+func within(s string) (string, error) {
+	if len(s) > maxOutput {
+		return "", errors.New("the text becomes longer than 1 MiB")
+	}
+	return s, nil
+}
+
+// wide finds a width or precision that would fill the memory, also behind an argument's number.
+var wide = regexp.MustCompile(`%[^A-Za-z%]*(\d{4,}|\*)`)
 
 func replace(s, old, with string, n int) (string, error) {
 	count := strings.Count(s, old)
