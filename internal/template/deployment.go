@@ -52,6 +52,9 @@ func (l *loader) deployment(root *jsonNode) {
 			d.vars[strings.ToLower(f.name)] = &armValue{node: f.value}
 		}
 	}
+	if len(d.params)+len(d.vars) > 0 {
+		l.r.evaluated = []string{"parameters"}
+	}
 	found := 0
 	for _, r := range resources(root) {
 		t := r.get("type")

@@ -55,6 +55,7 @@ type Result struct {
 	Sources         diag.Sources      // their texts, for rendering problems
 	NeedVars        []string          // sensitive variables that were given with -var
 	VaultSecrets    []VaultSecret     // what the template reads from key vaults
+	evaluated       []string          // what is gone once the template is a model: its variables
 	Unknown         []string          // what a deployment template asks for and nobody has said: resourceGroup()
 }
 
@@ -99,6 +100,7 @@ func Load(path string, o Options) (*Result, diag.List) {
 	l.funcs = functions(l)
 	if l.r.Language == PackerHCL {
 		l.packerHCL(path, names)
+		l.r.evaluated = append(keys(l.vars), keys(l.locals)...)
 	} else {
 		l.plainJSON(names[0])
 	}
