@@ -104,7 +104,8 @@ func (a *app) reopen(ctx context.Context, p *plan.Plan, more *templateFlags) (*p
 	if len(missing) > 0 {
 		return nil, &exitError{exitUsage, fmt.Errorf("cannot go on with run %s without what was given on the command line and is in no journal: %s", p.Run, strings.Join(missing, " "))}
 	}
-	t := &templateFlags{vars: append(kept.Vars, more.vars...), varFiles: append(kept.VarFiles, more.varFiles...), only: kept.Only, except: kept.Except}
+	t := &templateFlags{vars: append(kept.Vars, more.vars...), varFiles: append(kept.VarFiles, more.varFiles...), only: kept.Only, except: kept.Except,
+		subscription: kept.Subscription, group: kept.Group, location: kept.Location}
 	o := t.options(a)
 	o.Cwd = p.Meta[metaCwd]
 	r, problems := template.Load(p.Meta[metaTemplate], o)

@@ -15,10 +15,26 @@ import (
 func (a *app) validateCmd() *cobra.Command {
 	var t templateFlags
 	sev := diag.Warning
+	var engineName, format string
 	c := &cobra.Command{
 		Use: "validate PATH…", Short: "Show everything that is wrong with templates, offline",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, paths []string) error {
+			switch engineName {
+			case "":
+			case "vm":
+				sev = diag.Error
+			default:
+				return usage("unknown --engine %q: this version has vm", engineName)
+			}
+			switch format {
+			case "text", "json", "sarif":
+			default:
+				return usage("unknown --format %q: use text, json or sarif", format)
+			}
+			if a.json {
+				format = "json"
+			}
 			var all diag.List
 			sources := diag.Sources{}
 			images := 0
@@ -30,17 +46,22 @@ func (a *app) validateCmd() *cobra.Command {
 					sources[name] = text
 				}
 			}
-			if a.json {
-				if err := diag.RenderJSON(a.Out, all); err != nil {
-					return err
-				}
-			} else {
+			var err error
+			switch format {
+			case "json":
+				err = diag.RenderJSON(a.Out, all)
+			case "sarif":
+				err = diag.RenderSARIF(a.Out, all, Version)
+			default:
 				diag.Render(a.Err, all, sources, a.color(a.Err))
+			}
+			if err != nil {
+				return err
 			}
 			if all.HasErrors() {
 				return shown(exitTemplate)
 			}
-			if !a.json {
+			if format == "text" {
 				say(a.Out, "valid: %s", count(images, "image"))
 			}
 			return nil
@@ -48,6 +69,8 @@ func (a *app) validateCmd() *cobra.Command {
 	}
 	t.add(c)
 	c.Flags().BoolVar(&a.json, "json", false, "print the problems as JSON")
+	c.Flags().StringVar(&format, "format", "text", "how the problems are printed: text, json or sarif (for code hosts)")
+	c.Flags().StringVar(&engineName, "engine", "", "judge for one engine too, as ingot build does: what it cannot build becomes an error (vm)")
 	return c
 }
 
@@ -55,14 +78,12 @@ func (a *app) validateCmd() *cobra.Command {
 //
 // What this version's engine cannot build is of severity sev: a template can be sound all the same.
 func (a *app) load(path string, t *templateFlags, sev diag.Severity) (*template.Result, diag.List) {
-	if !filepath.IsAbs(path) && a.Cwd != "" {
-		if rel, err := filepath.Rel(a.Cwd, filepath.Join(a.Cwd, path)); err == nil {
-			path = rel
-		}
-	}
-	r, problems := template.Load(path, t.options(a))
+	r, problems := template.Load(a.relative(path), t.options(a))
 	if r == nil {
 		r = &template.Result{}
+	}
+	if sev == diag.Error && len(r.Unknown) > 0 && !problems.HasErrors() {
+		problems.Errorf(diag.Pos{}, "give --subscription, --resource-group and --location", "the template asks for %s, which only its deployment knows", join(r.Unknown))
 	}
 	for _, img := range r.Images {
 		for _, p := range a.engine().Check(img) {
@@ -73,6 +94,16 @@ func (a *app) load(path string, t *templateFlags, sev diag.Severity) (*template.
 		}
 	}
 	return r, problems
+}
+
+// relative is a path as problems show it.
+func (a *app) relative(path string) string {
+	if !filepath.IsAbs(path) && a.Cwd != "" {
+		if rel, err := filepath.Rel(a.Cwd, filepath.Join(a.Cwd, path)); err == nil {
+			return rel
+		}
+	}
+	return path
 }
 
 // loadOrStop is load for commands that go on only with a template that has no errors.

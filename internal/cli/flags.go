@@ -53,8 +53,9 @@ func foldDashes(root *cobra.Command, args []string) []string {
 
 // templateFlags are the flags of every command that reads a template.
 type templateFlags struct {
-	vars, varFiles, only, except []string
-	warnUndeclared               bool
+	vars, varFiles, only, except  []string
+	warnUndeclared                bool
+	subscription, group, location string
 }
 
 func (t *templateFlags) add(c *cobra.Command) {
@@ -63,9 +64,18 @@ func (t *templateFlags) add(c *cobra.Command) {
 	f.StringArrayVar(&t.varFiles, "var-file", nil, "read variables from a file (repeatable)")
 	f.StringSliceVar(&t.only, "only", nil, "build only what matches these names or globs")
 	f.StringSliceVar(&t.except, "except", nil, "leave out what matches these names or globs")
+	f.StringVar(&t.subscription, "subscription", "", "subscription that a deployment template is for (default: AZURE_SUBSCRIPTION_ID or ARM_SUBSCRIPTION_ID)")
+	f.StringVar(&t.group, "resource-group", "", "resource group that a deployment template is for")
+	f.StringVar(&t.location, "location", "", "region of that resource group")
 	f.BoolVar(&t.warnUndeclared, "warn-on-undeclared-var", false, "warn about values for variables that the template does not declare")
 }
 
 func (t *templateFlags) options(a *app) template.Options {
-	return template.Options{Vars: t.vars, VarFiles: t.varFiles, Env: a.Env, Only: t.only, Except: t.except, Cwd: a.Cwd, WarnUndeclared: t.warnUndeclared}
+	sub := t.subscription
+	for _, key := range []string{"AZURE_SUBSCRIPTION_ID", "ARM_SUBSCRIPTION_ID"} {
+		if sub == "" {
+			sub = a.Getenv(key)
+		}
+	}
+	return template.Options{Subscription: sub, ResourceGroup: t.group, Location: t.location, Vars: t.vars, VarFiles: t.varFiles, Env: a.Env, Only: t.only, Except: t.except, Cwd: a.Cwd, WarnUndeclared: t.warnUndeclared}
 }

@@ -34,8 +34,9 @@ const (
 
 // keptFlags are the template flags of a run, less the values of sensitive variables.
 type keptFlags struct {
-	Vars, VarFiles, Only, Except []string
-	Again                        []string // sensitive variables that were given with -var: a resume needs them again
+	Vars, VarFiles, Only, Except  []string
+	Subscription, Group, Location string   `json:",omitempty"`
+	Again                         []string // sensitive variables that were given with -var: a resume needs them again
 }
 
 // prepared is one image, ready to run.
@@ -159,7 +160,7 @@ func secretsOf(r *template.Result) *engine.Secrets {
 // keep leaves out the -var of every sensitive variable, and every -var whose value ended up in an option that is secret by
 // nature although the template did not say that the variable is.
 func keep(t *templateFlags, r *template.Result, secrets *engine.Secrets) keptFlags {
-	k := keptFlags{VarFiles: t.varFiles, Only: t.only, Except: t.except}
+	k := keptFlags{VarFiles: t.varFiles, Only: t.only, Except: t.except, Subscription: t.subscription, Group: t.group, Location: t.location}
 	for _, v := range t.vars {
 		name, _, _ := strings.Cut(v, "=")
 		if slices.Contains(r.NeedVars, name) || secrets.Redact(v) != v {

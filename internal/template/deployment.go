@@ -55,6 +55,22 @@ func (l *loader) deployment(root *jsonNode) {
 	if len(d.params)+len(d.vars) > 0 {
 		l.r.evaluated = []string{"parameters"}
 	}
+	l.r.evaluate = d.console
+	if n := root.get("parameters"); n != nil {
+		for _, f := range n.fields {
+			x := Variable{Name: f.name, Required: f.value.get("defaultValue") == nil}
+			if t := f.value.get("type"); t != nil {
+				x.Type, x.Sensitive = t.text, strings.HasPrefix(strings.ToLower(t.text), "secure")
+			}
+			if m := f.value.get("metadata").get("description"); m != nil {
+				x.Description = m.text
+			}
+			if v := f.value.get("defaultValue"); v != nil && !x.Sensitive {
+				x.Default = string(l.r.Sources[root.at.Filename][v.at.Start.Byte:v.at.End.Byte])
+			}
+			l.r.Variables = append(l.r.Variables, x)
+		}
+	}
 	found := 0
 	for _, r := range resources(root) {
 		t := r.get("type")
@@ -95,6 +111,7 @@ func (l *loader) deployment(root *jsonNode) {
 func (l *loader) bareTemplate(root *jsonNode) {
 	d := l.newDeployment(root)
 	d.bare = true
+	l.r.evaluate = d.console
 	if n, err := d.eval(root); err == nil {
 		l.imageTemplate(n, d)
 	}

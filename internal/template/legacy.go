@@ -54,6 +54,14 @@ func (l *loader) legacy(root *jsonNode) {
 		l.problems.Warnf(at(seen["push"]), "remove it", "push has no effect: the service it was for is gone")
 	}
 	g.variables()
+	l.r.evaluate = g.console
+	for _, name := range keys(g.declared) {
+		x := Variable{Name: name, Required: g.declared[name].kind == 'n', Sensitive: g.sensitive[name]}
+		if !x.Required && !x.Sensitive {
+			x.Default, _ = scalar(g.declared[name])
+		}
+		l.r.Variables = append(l.r.Variables, x)
+	}
 	g.builders()
 }
 

@@ -55,8 +55,20 @@ type Result struct {
 	Sources         diag.Sources      // their texts, for rendering problems
 	NeedVars        []string          // sensitive variables that were given with -var
 	VaultSecrets    []VaultSecret     // what the template reads from key vaults
-	evaluated       []string          // what is gone once the template is a model: its variables
-	Unknown         []string          // what a deployment template asks for and nobody has said: resourceGroup()
+	Variables       []Variable        // what may be set from outside, by name
+	evaluate        func(text string) (string, diag.List)
+	evaluated       []string // what is gone once the template is a model: its variables
+	Unknown         []string // what a deployment template asks for and nobody has said: resourceGroup()
+}
+
+// Variable is what a template lets its user set: a variable of Packer's, a parameter of a deployment template.
+type Variable struct {
+	Name        string `json:"name"`
+	Type        string `json:"type,omitempty"`
+	Description string `json:"description,omitempty"`
+	Default     string `json:"default,omitempty"` // as it stands in the template; not shown of a sensitive one
+	Required    bool   `json:"required"`
+	Sensitive   bool   `json:"sensitive,omitempty"`
 }
 
 // loader is one call of Load.
@@ -100,13 +112,25 @@ func Load(path string, o Options) (*Result, diag.List) {
 	l.funcs = functions(l)
 	if l.r.Language == PackerHCL {
 		l.packerHCL(path, names)
-		l.r.evaluated = append(keys(l.vars), keys(l.locals)...)
+		l.r.evaluated, l.r.evaluate = append(keys(l.vars), keys(l.locals)...), l.console
+		l.listVariables()
 	} else {
 		l.plainJSON(names[0])
 	}
 	l.patterns()
 	l.mask()
 	return l.r, l.problems
+}
+
+// Empty is a template of HCL with nothing in it: functions can be tried against it.
+func Empty(o Options) *Result {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	l := &loader{o: o, r: &Result{Language: PackerHCL, Secrets: map[string]string{}, Sources: diag.Sources{}}, dir: "."}
+	l.funcs = functions(l)
+	l.r.evaluate = l.console
+	return l.r
 }
 
 // abs is a path as the template's reader means it: relative to the working directory.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -219,7 +220,7 @@ func (u *upgrade) variables() {
 // onlyEnv reports whether a default reads the environment and nothing else, which HCL allows in a variable's default.
 func onlyEnv(text string) bool {
 	expr, _, _ := braces.ToHCL(text, func(string) string { return "var.x" })
-	rest := strings.TrimSpace(expr)
+	rest := unwrapped(expr)
 	return strings.HasPrefix(rest, "env(") && strings.Count(rest, "(") == 1 && strings.HasSuffix(rest, ")")
 }
 
@@ -233,6 +234,16 @@ func (u *upgrade) text(s, where string) string {
 	})
 	if !exact {
 		u.out.Losses = append(u.out.Losses, Loss{Field: where, Kind: "lossy", Reason: why})
+	}
+	return unwrapped(expr)
+}
+
+var single = regexp.MustCompile(`^"\$\{([^{}]*)\}"$`)
+
+// unwrapped is an expression that stands alone in a text without the text.
+func unwrapped(expr string) string {
+	if m := single.FindStringSubmatch(expr); m != nil {
+		return m[1]
 	}
 	return expr
 }

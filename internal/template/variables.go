@@ -23,13 +23,14 @@ type sensitive struct{}
 
 // variable is a declared input.
 type variable struct {
-	name      string
-	typ       cty.Type // DynamicPseudoType when not declared
-	defaults  *typeexpr.Defaults
-	fallback  hcl.Expression
-	sensitive bool
-	checks    []check
-	pos       diag.Pos
+	name        string
+	typ         cty.Type // DynamicPseudoType when not declared
+	defaults    *typeexpr.Defaults
+	fallback    hcl.Expression
+	sensitive   bool
+	description string
+	checks      []check
+	pos         diag.Pos
 }
 
 // check is a validation block.
@@ -77,6 +78,11 @@ func (l *loader) declareVariable(b *hcl.Block) {
 			v.sensitive = x.True()
 		}
 	}
+	if a := c.Attributes["description"]; a != nil {
+		if x, problems := a.Expr.Value(nil); !problems.HasErrors() && x.Type() == cty.String && x.IsKnown() && !x.IsNull() {
+			v.description = x.AsString()
+		}
+	}
 	for _, c := range c.Blocks {
 		l.addCheck(v, c)
 	}
@@ -108,6 +114,24 @@ func (l *loader) addCheck(v *variable, b *hcl.Block) {
 		}
 	}
 	v.checks = append(v.checks, check{condition, message})
+}
+
+// listVariables tells what may be set.
+func (l *loader) listVariables() {
+	for _, name := range keys(l.vars) {
+		v := l.vars[name]
+		x := Variable{Name: name, Description: v.description, Required: v.fallback == nil, Sensitive: v.sensitive}
+		if v.typ != cty.DynamicPseudoType {
+			x.Type = v.typ.FriendlyNameForConstraint()
+		}
+		if v.fallback != nil && !v.sensitive {
+			r := v.fallback.Range()
+			if raw := l.r.Sources[r.Filename]; r.End.Byte <= len(raw) {
+				x.Default = string(raw[r.Start.Byte:r.End.Byte])
+			}
+		}
+		l.r.Variables = append(l.r.Variables, x)
+	}
 }
 
 // given is a value from outside, the last of which counts.
