@@ -4,6 +4,7 @@ package image
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"ingot/internal/diag"
@@ -32,6 +33,9 @@ type Image struct {
 	SkipImage    bool              `json:"skipImage,omitempty"` // provision only: nothing is captured
 	Validation   *Validation       `json:"validation,omitempty"`
 	Managed      Managed           `json:"managed,omitzero"`
+	Engine       Engine            `json:"engine,omitzero"`
+	Definitions  []Definition      `json:"definitions,omitempty"`
+	HostPools    []HostPool        `json:"hostPools,omitempty"`
 	Manifests    []Manifest        `json:"manifests,omitempty"`
 	After        []Command         `json:"after,omitempty"` // local commands after the build, in order
 	Tags         map[string]string `json:"tags,omitempty"`
@@ -343,4 +347,52 @@ type Manifest struct {
 	StripPath  bool
 	StripTime  bool
 	CustomData map[string]string
+}
+
+// Engine is how a template wants to be built; the command line wins.
+type Engine struct {
+	Name       string // "", vm, aib
+	Detach     bool
+	OnError    string // "", cleanup, abort, ask, keep
+	Timeout    time.Duration
+	AllowLossy bool
+}
+
+// Definition is an image definition to make, with its gallery, when they are missing.
+type Definition struct {
+	Subscription, ResourceGroup, Gallery, Name string
+	Location                                   string
+	CreateGallery                              bool
+	Publisher, Offer, SKU                      string
+	OSState                                    string // Generalized, Specialized
+	Generation                                 string // V1, V2
+	SecurityType                               string
+	Architecture                               string // "", x64, Arm64
+	DiskControllers                            []string
+	Description                                string
+	Pos                                        diag.Pos `json:"-"`
+}
+
+// HostPool is a host pool that the image is for.
+type HostPool struct {
+	Subscription, ResourceGroup, Name string
+	AfterBuild                        bool // roll out when the build is done
+	Batch, BatchPercent               int  // session hosts at once; both 0: one
+	DrainTimeout, KeepOld             time.Duration
+	Pos                               diag.Pos `json:"-"`
+}
+
+// GuessGeneration is the Hyper-V generation that a SKU's name tells: Microsoft writes g2 or gen2 into those of generation 2 where
+// both exist, and Windows 11 exists as generation 2 only. "" where the name does not tell.
+func GuessGeneration(m Marketplace) string {
+	sku, offer := strings.ToLower(m.SKU), strings.ToLower(m.Offer)
+	switch {
+	case strings.HasSuffix(sku, "g2"), strings.Contains(sku, "gen2"), strings.Contains(sku, "-g2"), strings.HasPrefix(sku, "win11"), strings.Contains(offer, "windows-11"), strings.Contains(offer, "windows11"), strings.Contains(sku, "azure-edition"):
+		return "V2"
+	case strings.Contains(sku, "gen1"), strings.HasSuffix(sku, "-g1"):
+		return "V1"
+	case offer == "windowsserver" && !strings.Contains(sku, "g2"), strings.HasPrefix(offer, "windows-10") && !strings.Contains(sku, "g2"):
+		return "V1"
+	}
+	return ""
 }

@@ -58,6 +58,11 @@ func (l *loader) deployment(root *jsonNode) {
 	l.r.evaluate = d.console
 	if n := root.get("parameters"); n != nil {
 		for _, f := range n.fields {
+			if v, err := d.parameter(f.name); err == nil {
+				if x, problems := (jsonExpr{n: d.node(v, f.at)}).Value(nil); !problems.HasErrors() {
+					l.values[f.name] = x // for *.ingot.hcl
+				}
+			}
 			x := Variable{Name: f.name, Required: f.value.get("defaultValue") == nil}
 			if t := f.value.get("type"); t != nil {
 				x.Type, x.Sensitive = t.text, strings.HasPrefix(strings.ToLower(t.text), "secure")

@@ -55,6 +55,13 @@ func (l *loader) legacy(root *jsonNode) {
 	}
 	g.variables()
 	l.r.evaluate = g.console
+	for name, v := range g.values {
+		x := cty.StringVal(v)
+		if g.sensitive[name] {
+			x = x.Mark(sensitive{})
+		}
+		l.values[name] = x // for *.ingot.hcl
+	}
 	for _, name := range keys(g.declared) {
 		x := Variable{Name: name, Required: g.declared[name].kind == 'n', Sensitive: g.sensitive[name]}
 		if !x.Required && !x.Sensitive {

@@ -117,6 +117,7 @@ func Load(path string, o Options) (*Result, diag.List) {
 	} else {
 		l.plainJSON(names[0])
 	}
+	l.ingotFiles(path)
 	l.patterns()
 	l.mask()
 	return l.r, l.problems

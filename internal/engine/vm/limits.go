@@ -59,6 +59,11 @@ func limits(img *image.Image) diag.List {
 		}
 	}
 	no(img.Validation != nil, img.Pos, "build with the managed service, or try the image on a machine made of it", "validation of the finished image")
+	for _, d := range img.Definitions {
+		no(true, d.Pos, "make it first: az sig image-definition create, and leave image_definition out", "an image definition to be made")
+	}
+	no(img.Engine.Name == "aib", img.Pos, `set name = "vm" in the engine block`, "Azure Image Builder as the engine")
+	no(img.Engine.Detach, img.Pos, "leave detach out", "detached builds")
 	no(img.Managed.Workload != nil || img.Managed.VMBoot == "Enabled", img.Pos, "leave optimize out", "the managed service's optimisation of the image")
 	for _, p := range slices.Concat(img.Provision, img.Cleanup) {
 		if _, ok := p.Settings.(provisioner.Runner); !ok {
