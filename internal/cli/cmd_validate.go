@@ -78,7 +78,9 @@ func (a *app) validateCmd() *cobra.Command {
 //
 // What this version's engine cannot build is of severity sev: a template can be sound all the same.
 func (a *app) load(path string, t *templateFlags, sev diag.Severity) (*template.Result, diag.List) {
-	r, problems := template.Load(a.relative(path), t.options(a))
+	o := t.options(a)
+	o.Advise = sev == diag.Warning
+	r, problems := template.Load(a.relative(path), o)
 	if r == nil {
 		r = &template.Result{}
 	}

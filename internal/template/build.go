@@ -176,7 +176,30 @@ func (l *loader) addImage(img *image.Image, pos diag.Pos) {
 		l.problems.Errorf(pos, "give each build a name of its own", "two builds make an image called %s", img.Name)
 	}
 	l.names[img.Name] = true
+	l.advise(img)
 	l.r.Images = append(l.r.Images, img)
+}
+
+// advise warns of what is legal and hurts, where somebody looks for such things.
+func (l *loader) advise(img *image.Image) {
+	if !l.o.Advise {
+		return
+	}
+	unpinned := func(version string, pos diag.Pos, what string) {
+		if version == "" || strings.EqualFold(version, "latest") {
+			l.problems.Warnf(pos, "name a version, or keep the plan of each build: ingot plan shows which version it is", "%s is the newest version of the moment: two builds of this template may start from different images", what)
+		}
+	}
+	trusted := img.Machine.SecurityType != "" || img.Machine.SecureBoot || img.Machine.VTPM
+	switch s := img.Source.(type) {
+	case image.Marketplace:
+		unpinned(s.Version, s.Pos, fmt.Sprintf("the source %s:%s:%s", s.Publisher, s.Offer, s.SKU))
+		if trusted && image.GuessGeneration(s) == "V1" {
+			l.problems.Warnf(s.Pos, "use the SKU of generation 2", "Trusted Launch needs a generation 2 image, and the SKU %s looks like generation 1", s.SKU)
+		}
+	case image.GalleryVersion:
+		unpinned(s.Version, s.Pos, fmt.Sprintf("the source %s/%s", s.Gallery, s.Image))
+	}
 }
 
 // inside is what a provisioner or post-processor belongs to.

@@ -287,7 +287,7 @@ func (d *decoder) value(e hcl.Expression) (cty.Value, bool) {
 		return cty.DynamicVal, false
 	}
 	x, problems := e.Value(d.ctx)
-	d.l.note(problems)
+	d.l.noteValue(e, problems)
 	return x, !problems.HasErrors()
 }
 

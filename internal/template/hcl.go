@@ -1,6 +1,8 @@
 package template
 
 import (
+	"cmp"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -208,6 +210,49 @@ func (l *loader) runtime(e hcl.Expression, what string, running bool) bool {
 		return nil
 	})
 	return found
+}
+
+// noteValue reports why e has no value, a name that is not declared in our own words. try and can may name what there is not, so
+// that only a failure is looked into.
+func (l *loader) noteValue(e hcl.Expression, problems hcl.Diagnostics) {
+	if problems.HasErrors() && !l.declared(e) {
+		problems = slices.DeleteFunc(slices.Clone(problems), func(p *hcl.Diagnostic) bool { return p.Summary == "Unsupported attribute" })
+	}
+	l.note(problems)
+}
+
+// declared judges the variables and locals that e names: hcl would only say that an object has no such attribute.
+func (l *loader) declared(e hcl.Expression) bool {
+	ok := true
+	for _, t := range e.Variables() {
+		if len(t) < 2 {
+			continue
+		}
+		step, isName := t[1].(hcl.TraverseAttr)
+		if !isName {
+			continue
+		}
+		pos := at(t.SourceRange())
+		switch root := t.RootName(); {
+		case root == "var" && l.vars[step.Name] == nil:
+			if _, known := l.values[step.Name]; known {
+				continue // a parameter of another language
+			}
+			how := meant(step.Name, keys(l.vars))
+			if how == "" {
+				how = fmt.Sprintf("add: variable %q {}", step.Name)
+				if !l.folder {
+					how += "; or name the whole folder, if another of its files declares it"
+				}
+			}
+			l.problems.Errorf(pos, how, "variable %q is not declared", step.Name)
+			ok = false
+		case root == "local" && l.locals[step.Name] == nil:
+			l.problems.Errorf(pos, cmp.Or(meant(step.Name, keys(l.locals)), "add it to locals"), "local %q is not declared", step.Name)
+			ok = false
+		}
+	}
+	return ok
 }
 
 // buildValue is the name in build.NAME, for those that are not known before.

@@ -202,7 +202,7 @@ func TestFolders(t *testing.T) {
 		t.Errorf("%v %v", l, r)
 	}
 	// One file of it: the others are not read, nor the values beside it.
-	if _, l = Load(filepath.Join(dir, "b.pkr.hcl"), Options{Cwd: dir, Now: now}); len(l) != 1 || !strings.Contains(l[0].Detail, `"x"`) {
+	if _, l = Load(filepath.Join(dir, "b.pkr.hcl"), Options{Cwd: dir, Now: now}); len(l) != 1 || !strings.Contains(l[0].Summary, `"x"`) {
 		t.Error(l)
 	}
 	both := write(t, map[string]string{"t.pkr.hcl": marketplace(nil, "azure_tags = {\nx = local.y\n}"), "u.pkr.json": `{"locals": {"y": "${upper(\"json\")}"}}`})

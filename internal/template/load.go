@@ -26,6 +26,7 @@ type Options struct {
 	Only, Except   []string // globs over build names
 	Cwd            string   // what relative paths start from; default: the process's
 	WarnUndeclared bool
+	Advise         bool      // also warn of what is usual and makes two builds differ
 	Now            time.Time // what timestamp() says; default: now
 	// Where a deployment template will be deployed, as far as it is known.
 	Subscription, Tenant, ResourceGroup, Location string

@@ -93,7 +93,7 @@ func TestRules(t *testing.T) {
 		{``, `provisioner "powershell" { inlin = ["a"] }`, `unknown option "inlin"`},
 		{``, "provisioner \"powershell\" {\n inline = [\"a\"]\n pause_before = \"soon\"\n}", "duration"},
 		{``, `post-processor "vagrant" {}`, "post-processor"},
-		{``, `provisioner "powershell" { inline = [var.nope] }`, "Unsupported attribute"},
+		{``, `provisioner "powershell" { inline = [var.nope] }`, `variable "nope" is not declared`},
 		{``, `provisioner "powershell" { inline = [nope()] }`, "Call to unknown function"},
 	} {
 		text := fmt.Sprintf(sound, c.source, c.build)

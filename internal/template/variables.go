@@ -421,7 +421,7 @@ func (l *loader) resolveLocal(name string, via []string) {
 	}
 	// Only what it names is put before it: with all locals each time, the cost would grow with their square.
 	v, problems := x.expr.Value(l.contextWith(used, nil))
-	l.note(problems)
+	l.noteValue(x.expr, problems)
 	if problems.HasErrors() {
 		v = cty.DynamicVal
 	}
