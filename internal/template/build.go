@@ -46,7 +46,7 @@ func (l *loader) build(b *hcl.Block, n int) {
 	d := l.decoder(ctx, "the build block", fmt.Sprintf("build[%d]", n), at(b.TypeRange))
 	fields := map[string]field{}
 	collect(reflect.ValueOf(&head).Elem(), fields)
-	c := d.content(open(b.Body, ctx), fields, "", nil, inBuild())
+	c := d.content(l.open(b.Body, ctx), fields, "", nil, inBuild())
 	for _, a := range sorted(c.Attributes) {
 		d.pos[a.Name] = at(a.NameRange)
 		d.attribute(fields[a.Name], a, "")
@@ -141,7 +141,7 @@ func (l *loader) image(b *hcl.Block, blocks hcl.Blocks, s built, name string) {
 	var o azureARM
 	bodies := make([]hcl.Body, len(s.bodies))
 	for i, body := range s.bodies {
-		bodies[i] = open(body, ctx)
+		bodies[i] = l.open(body, ctx)
 	}
 	d.into(&o, "", []string{"name"}, bodies...)
 	img := d.toImage(&o)
@@ -217,11 +217,11 @@ func (in inside) named(list []string) bool {
 }
 
 // body makes a body ready to be read: only HCL has dynamic blocks.
-func (in inside) body(b hcl.Body) hcl.Body {
+func (in inside) body(l *loader, b hcl.Body) hcl.Body {
 	if _, plain := b.(jsonBody); plain {
 		return b
 	}
-	return open(b, in.ctx)
+	return l.open(b, in.ctx)
 }
 
 // meta are the options that every provisioner has.
@@ -255,7 +255,7 @@ func (l *loader) provision(kind string, kindAt, pos diag.Pos, body hcl.Body, in 
 	}
 	d := l.decoder(in.ctx, what, name, pos)
 	d.running, d.sourceName, d.sourceType = true, in.name, in.typ
-	d.into([]any{&m, settings}, "", in.skip(), in.body(body))
+	d.into([]any{&m, settings}, "", in.skip(), in.body(l, body))
 	if len(m.Only) > 0 && !in.named(m.Only) || in.named(m.Except) {
 		return image.Provision{}, false
 	}

@@ -2,6 +2,7 @@ package template
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -81,8 +82,9 @@ func (l *loader) dataValues() cty.Value {
 }
 
 // resolveData reads a key vault's secret, or leaves it unknown where nothing outside may be asked.
-func (l *loader) resolveData(key string) {
+func (l *loader) resolveData(key string, via []string) {
 	s := l.data[key]
+	via = append(slices.Clone(via), "data."+key)
 	if s.state != 0 {
 		return
 	}
@@ -94,13 +96,13 @@ func (l *loader) resolveData(key string) {
 		for _, t := range a.Expr.Variables() {
 			if t.RootName() == "local" && len(t) > 1 {
 				if step, ok := t[1].(hcl.TraverseAttr); ok {
-					l.resolveLocal(step.Name, nil)
+					l.resolveLocal(step.Name, via)
 				}
 			}
 			if other := dataOf(t); l.data[other] != nil && l.data[other].state == 1 {
 				l.problems.Errorf(at(s.block.TypeRange), "break the circle", "data %q %q depends on itself", s.block.Labels[0], s.block.Labels[1])
 			} else if l.data[other] != nil {
-				l.resolveData(other)
+				l.resolveData(other, via)
 			}
 		}
 	}
@@ -108,7 +110,7 @@ func (l *loader) resolveData(key string) {
 	what := fmt.Sprintf("data %q %q", s.block.Labels[0], s.block.Labels[1])
 	d := l.decoder(ctx, what, "data."+key, at(s.block.TypeRange))
 	var o keyVaultSecret
-	d.into(&o, "", nil, open(s.block.Body, ctx))
+	d.into(&o, "", nil, l.open(s.block.Body, ctx))
 	for _, x := range [][2]string{{"vault_name", o.Vault}, {"secret_name", o.Secret}} {
 		if x[1] == "" {
 			d.fail(x[0], "add "+x[0], "%s needs %s", what, x[0])

@@ -152,9 +152,25 @@ type opened struct {
 }
 
 // open makes a body ready to be decoded in ctx.
-func open(b hcl.Body, ctx *hcl.EvalContext) hcl.Body {
+func (l *loader) open(b hcl.Body, ctx *hcl.EvalContext) hcl.Body {
 	native, _ := b.(*hclsyntax.Body)
+	if native != nil && !l.affordableLoops(native) {
+		return opened{hcl.EmptyBody(), nil}
+	}
 	return opened{dynblock.Expand(b, ctx), native}
+}
+
+// affordableLoops judges what dynamic blocks loop over, which is evaluated out of our sight.
+func (l *loader) affordableLoops(b *hclsyntax.Body) bool {
+	for _, in := range b.Blocks {
+		if a := in.Body.Attributes["for_each"]; in.Type == "dynamic" && a != nil && !l.affordable(a.Expr) {
+			return false
+		}
+		if !l.affordableLoops(in.Body) {
+			return false
+		}
+	}
+	return true
 }
 
 // writtenAsBlock reports whether HCL has name as a block and not as an attribute.
@@ -283,7 +299,7 @@ func (d *decoder) attribute(f field, a *hcl.Attribute, prefix string) {
 
 // value evaluates an expression; it reports false when something was wrong with it.
 func (d *decoder) value(e hcl.Expression) (cty.Value, bool) {
-	if !d.l.runtime(e, d.what, d.running) {
+	if !d.l.runtime(e, d.what, d.running) || !d.l.affordable(e) {
 		return cty.DynamicVal, false
 	}
 	x, problems := e.Value(d.ctx)

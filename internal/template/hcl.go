@@ -164,7 +164,7 @@ func (l *loader) checkUnused() {
 		})
 		d := l.decoder(ctx, "source \"azure-arm\" \""+b.Labels[1]+"\"", name, at(b.TypeRange))
 		var o azureARM
-		d.into(&o, "", []string{"name"}, open(b.Body, ctx))
+		d.into(&o, "", []string{"name"}, l.open(b.Body, ctx))
 		if l.problems.HasErrors() {
 			continue
 		}

@@ -154,7 +154,7 @@ func (l *loader) ingotFiles(template string) {
 func (l *loader) ingot(body hcl.Body) {
 	ctx := l.context(nil)
 	schema := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "engine"}, {Type: "image_definition"}, {Type: "host_pool", LabelNames: []string{"name"}}, {Type: "test", LabelNames: []string{"type"}}}}
-	c, problems := open(body, ctx).Content(schema)
+	c, problems := l.open(body, ctx).Content(schema)
 	l.noteNames(problems, []string{"engine", "image_definition", "host_pool", "test"}, nil, "", "an Ingot file", false)
 	for _, b := range c.Blocks {
 		pos := at(b.TypeRange)

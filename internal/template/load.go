@@ -91,6 +91,7 @@ type loader struct {
 	funcs   functionTable
 	names   map[string]bool // of images
 	masks   []hcl.Range     // what must not be shown of the files
+	spent   int             // what expressions have taken so far, in bytes as estimated
 }
 
 // Load reads a template: a file, or a folder of Packer's HCL2. It never returns a nil result.

@@ -356,17 +356,3 @@ func TestGolden(t *testing.T) {
 		})
 	}
 }
-
-func FuzzLoad(f *testing.F) {
-	f.Add(fmt.Sprintf(sound, "", ""))
-	f.Add("variable \"a\" {}\nlocals { a = local.a }")
-	f.Add("build { sources = [1] provisioner \"powershell\" { inline = null } }")
-	f.Add("source \"azure-arm\" \"x\" { azure_tags = { a = 1e999 } spot {} spot {} }")
-	f.Fuzz(func(t *testing.T, text string) {
-		dir := write(t, map[string]string{"t.pkr.hcl": text})
-		r, _ := Load(dir, Options{Cwd: dir, Now: now})
-		if r == nil {
-			t.Fatal("no result")
-		}
-	})
-}

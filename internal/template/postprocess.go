@@ -48,7 +48,7 @@ type artificeOptions struct {
 // chain reads post-processors { … }: each gets what the one before it made, which is the image, since none of them changes it.
 func (l *loader) chain(b *hcl.Block, in inside) {
 	schema := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "post-processor", LabelNames: []string{"type"}}}}
-	c, problems := open(b.Body, in.ctx).Content(schema)
+	c, problems := l.open(b.Body, in.ctx).Content(schema)
 	l.noteNames(problems, []string{"post-processor"}, nil, "", "post-processors", false)
 	for _, b := range c.Blocks {
 		l.postProcess(b.Labels[0], at(b.LabelRanges[0]), at(b.TypeRange), b.Body, in)
@@ -61,7 +61,7 @@ func (l *loader) postProcess(kind string, kindAt, pos diag.Pos, body hcl.Body, i
 	d := l.decoder(in.ctx, what, in.img.Name+"/"+kind, pos)
 	d.running = true
 	read := func(to any) bool {
-		d.into([]any{&m, to}, "", in.skip(), in.body(body))
+		d.into([]any{&m, to}, "", in.skip(), in.body(l, body))
 		return (len(m.Only) == 0 || in.named(m.Only)) && !in.named(m.Except)
 	}
 	const noFile = "an image in Azure leaves no file on this machine"
@@ -76,7 +76,7 @@ func (l *loader) postProcess(kind string, kindAt, pos diag.Pos, body hcl.Body, i
 		var more struct {
 			Timeout time.Duration `hcl:"timeout"`
 		}
-		d.into([]any{&m, settings, &more}, "", in.skip(), in.body(body))
+		d.into([]any{&m, settings, &more}, "", in.skip(), in.body(l, body))
 		if (len(m.Only) > 0 && !in.named(m.Only)) || in.named(m.Except) {
 			return
 		}

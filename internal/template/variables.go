@@ -43,6 +43,7 @@ type local struct {
 	sensitive bool
 	pos       diag.Pos
 	value     cty.Value
+	size      amount
 	state     int // 0 fresh, 1 being evaluated, 2 known
 }
 
@@ -192,6 +193,10 @@ func (l *loader) setVariable(v *variable, set map[string]given) {
 	g, ok := set[v.name]
 	if !ok && v.fallback != nil {
 		// A default may read the environment, and nothing else.
+		if !l.affordable(v.fallback) {
+			l.values[v.name] = cty.DynamicVal
+			return
+		}
 		x, problems := v.fallback.Value(&hcl.EvalContext{Functions: map[string]function.Function{"env": l.funcs.env}})
 		l.note(problems)
 		if problems.HasErrors() {
@@ -249,6 +254,9 @@ func (l *loader) hide(v cty.Value) {
 func (l *loader) validate(v *variable, x cty.Value) {
 	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{v.name: x})}, Functions: l.funcs.all}
 	for _, c := range v.checks {
+		if !l.affordable(c.condition.Expr) || !l.affordable(c.message.Expr) {
+			continue
+		}
 		ok, problems := c.condition.Expr.Value(ctx)
 		l.note(problems)
 		if problems.HasErrors() {
@@ -288,6 +296,9 @@ func (l *loader) fromText(v *variable, text, from string) (cty.Value, bool) {
 		l.problems.Errorf(v.pos, "write it as in HCL: [\"a\", \"b\"] or { a = \"b\" }", "variable %q: %s is no %s", v.name, from, typ.FriendlyName())
 		return cty.NilVal, false
 	}
+	if !l.affordable(e) {
+		return cty.NilVal, false
+	}
 	x, problems := e.Value(nil)
 	if problems.HasErrors() {
 		l.problems.Errorf(v.pos, "", "variable %q: %s cannot be evaluated", v.name, from)
@@ -318,6 +329,9 @@ func (l *loader) varFile(name string, named bool, set map[string]given) {
 		}
 		if l.vars[key].sensitive {
 			l.masks = append(l.masks, a.Expr.Range())
+		}
+		if !l.affordable(a.Expr) {
+			continue
 		}
 		x, problems := a.Expr.Value(nil)
 		l.note(problems)
@@ -362,7 +376,7 @@ func (l *loader) resolveLocals() {
 		l.resolveLocal(name, nil)
 	}
 	for _, name := range keys(l.data) {
-		l.resolveData(name)
+		l.resolveData(name, nil)
 	}
 }
 
@@ -387,7 +401,9 @@ func (l *loader) resolveLocal(name string, via []string) {
 	if x.state == 1 {
 		l.problems.Errorf(x.pos, "break the circle", "local %q depends on itself: %s", name, strings.Join(append(via[slices.Index(via, name):], name), " -> "))
 		for _, n := range via[slices.Index(via, name):] {
-			l.locals[n].value, l.locals[n].state = cty.DynamicVal, 2
+			if y := l.locals[n]; y != nil {
+				y.value, y.state = cty.DynamicVal, 2
+			}
 		}
 		return
 	}
@@ -395,7 +411,7 @@ func (l *loader) resolveLocal(name string, via []string) {
 	used := map[string]cty.Value{}
 	for _, t := range x.expr.Variables() {
 		if key := dataOf(t); key != "" && l.data[key] != nil {
-			l.resolveData(key)
+			l.resolveData(key, append(via, name))
 		}
 		if t.RootName() != "local" {
 			continue
@@ -420,10 +436,13 @@ func (l *loader) resolveLocal(name string, via []string) {
 		return // found to be part of a circle
 	}
 	// Only what it names is put before it: with all locals each time, the cost would grow with their square.
-	v, problems := x.expr.Value(l.contextWith(used, nil))
-	l.noteValue(x.expr, problems)
-	if problems.HasErrors() {
-		v = cty.DynamicVal
+	v := cty.DynamicVal
+	if l.affordable(x.expr) {
+		got, problems := x.expr.Value(l.contextWith(used, nil))
+		l.noteValue(x.expr, problems)
+		if !problems.HasErrors() {
+			v = got
+		}
 	}
 	if x.sensitive {
 		plain, _ := v.UnmarkDeep()
