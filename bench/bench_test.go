@@ -56,6 +56,80 @@ func BenchmarkValidate(b *testing.B) {
 	b.ReportMetric(peak, "MB-peak")
 }
 
+// fiveSources is a template of five sources with two provisioners (Packer: 2.65 s, 17 processes, 376 MB).
+func fiveSources() string {
+	var b strings.Builder
+	b.WriteString("variable \"location\" {\n  default = \"westeurope\"\n}\nlocals {\n  name = \"img-${var.location}\"\n}\n")
+	names := ""
+	for i := range 5 {
+		fmt.Fprintf(&b, `source "azure-arm" "s%d" {
+  image_publisher = "MicrosoftWindowsDesktop"
+  image_offer     = "windows-11"
+  image_sku       = "win11-25h2-avd"
+  os_type         = "Windows"
+  location        = var.location
+  vm_size         = "Standard_D4ds_v5"
+  communicator    = "winrm"
+  winrm_use_ssl   = true
+  winrm_insecure  = true
+  azure_tags      = { image = upper(local.name) }
+  shared_image_gallery_destination {
+    resource_group = "rg"
+    gallery_name   = "g"
+    image_name     = "i%d"
+    image_version  = "1.0.%d"
+    target_region {
+      name = var.location
+    }
+  }
+}
+`, i, i, i)
+		names += fmt.Sprintf("\"source.azure-arm.s%d\", ", i)
+	}
+	fmt.Fprintf(&b, "build {\n  sources = [%s]\n  provisioner \"powershell\" {\n    inline = [\"Write-Output ${source.name}\"]\n  }\n  provisioner \"windows-restart\" {}\n}\n", names)
+	return b.String()
+}
+
+// BenchmarkValidateFiveSources is `ingot validate` of them, the process's start included.
+func BenchmarkValidateFiveSources(b *testing.B) {
+	path := binary(b)
+	name := filepath.Join(b.TempDir(), "five.pkr.hcl")
+	if err := os.WriteFile(name, []byte(fiveSources()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	peak := 0.0
+	for b.Loop() {
+		_, mb := run(b, 0, nil, path, "validate", name)
+		peak = max(peak, mb)
+	}
+	b.ReportMetric(peak, "MB-peak")
+}
+
+// BenchmarkValidateMany is one call with many templates: the cost of one must not depend on their number.
+func BenchmarkValidateMany(b *testing.B) {
+	path := binary(b)
+	for _, n := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			dir := b.TempDir()
+			args := []string{"validate"}
+			for i := range n {
+				name := filepath.Join(dir, fmt.Sprintf("t%d.pkr.hcl", i))
+				if err := os.WriteFile(name, []byte(fiveSources()), 0o600); err != nil {
+					b.Fatal(err)
+				}
+				args = append(args, name)
+			}
+			peak := 0.0
+			for b.Loop() {
+				_, mb := run(b, 0, nil, path, args...)
+				peak = max(peak, mb)
+			}
+			b.ReportMetric(peak, "MB-peak")
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(n), "us/template")
+		})
+	}
+}
+
 // BenchmarkRehearsal is the README's first command.
 func BenchmarkRehearsal(b *testing.B) {
 	path := binary(b)

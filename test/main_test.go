@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"ingot/internal/cli"
 )
 
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("INGOT_TEST_MAIN") == "1" {
 		os.Exit(cli.Main(os.Args[1:], cli.OS()))
 	}
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"ingot": func() { os.Exit(cli.Main(os.Args[1:], cli.OS())) }})
 }
 
 // azure is a simulated Azure in a process of its own.

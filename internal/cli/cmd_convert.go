@@ -22,6 +22,13 @@ func (a *app) convertCmd() *cobra.Command {
 			"cannot say, or not exactly, is listed on standard error. A secret is never written: a variable or parameter stands for it.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			switch template.Language(to) {
+			case template.PackerHCL, template.PackerJSON, template.ImageBuilder:
+			case "":
+				return usage("say which language to write: --to packer-hcl, packer-json or image-builder")
+			default:
+				return usage("unknown --to %q: use packer-hcl, packer-json or image-builder", to)
+			}
 			if report != "" && report != "text" && report != "json" {
 				return usage("unknown --report %q: use text or json", report)
 			}
@@ -55,9 +62,6 @@ func (a *app) convertCmd() *cobra.Command {
 	c.Flags().StringVar(&to, "to", "", "the language to write: packer-hcl, packer-json or image-builder")
 	c.Flags().StringVarP(&output, "output", "o", "", "file to write instead of standard output")
 	c.Flags().StringVar(&report, "report", "text", "how what is lost is listed on standard error: text or json")
-	if err := c.MarkFlagRequired("to"); err != nil {
-		panic(err) // the flag is declared above
-	}
 	return c
 }
 

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"runtime"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -35,16 +38,33 @@ func (a *app) validateCmd() *cobra.Command {
 			if a.json {
 				format = "json"
 			}
+			type loaded struct {
+				sources  diag.Sources
+				images   int
+				problems diag.List
+			}
+			results := make([]loaded, len(paths))
+			var wg sync.WaitGroup
+			turns := make(chan struct{}, runtime.GOMAXPROCS(0))
+			for i, p := range paths {
+				turns <- struct{}{}
+				wg.Go(func() {
+					r, problems := a.load(p, &t, sev)
+					results[i] = loaded{images: len(r.Images), problems: problems}
+					if len(problems) > 0 {
+						results[i].sources = r.Sources
+					}
+					<-turns
+				})
+			}
+			wg.Wait()
 			var all diag.List
 			sources := diag.Sources{}
 			images := 0
-			for _, p := range paths {
-				r, problems := a.load(p, &t, sev)
-				all = append(all, problems...)
-				images += len(r.Images)
-				for name, text := range r.Sources {
-					sources[name] = text
-				}
+			for _, x := range results {
+				all = append(all, x.problems...)
+				images += x.images
+				maps.Copy(sources, x.sources)
 			}
 			var err error
 			switch format {

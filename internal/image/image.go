@@ -143,6 +143,14 @@ type Machine struct {
 	APITimeout  time.Duration // bound on every single Azure operation except publishing; default 15 m
 }
 
+// VMSize is Size, or what is taken where the template leaves it open: two processors and 8 GB, as Image Builder takes for generation 2.
+func (m Machine) VMSize() string {
+	if m.Size == "" {
+		return "Standard_D2s_v5"
+	}
+	return m.Size
+}
+
 // DataDisk is one more disk of the machine, and of the image.
 type DataDisk struct {
 	GB  int32

@@ -186,8 +186,8 @@ func (r *resolver) source(ctx context.Context) {
 }
 
 func (r *resolver) size(ctx context.Context) {
-	s, err := r.c.VMSize(ctx, r.f.Location, r.img.Machine.Size)
-	if r.failed(err, r.img.Pos, "choose a size of: az vm list-skus -l "+r.f.Location, "VM size %q does not exist in %s", r.img.Machine.Size, r.f.Location) {
+	s, err := r.c.VMSize(ctx, r.f.Location, r.img.Machine.VMSize())
+	if r.failed(err, r.img.Pos, "choose a size of: az vm list-skus -l "+r.f.Location, "VM size %q does not exist in %s", r.img.Machine.VMSize(), r.f.Location) {
 		return
 	}
 	if len(s.Restrictions) > 0 {

@@ -203,6 +203,9 @@ func (l *loader) noteNames(list hcl.Diagnostics, known []string, fields map[stri
 			l.problems.Warnf(at(*p.Subject), meant(name, known), "unknown option %q in %s has no effect", prefix+name, what)
 		case p.Summary == "Unsupported argument" || p.Summary == "Extraneous JSON object property":
 			l.problems.Errorf(at(*p.Subject), meant(name, known), "unknown option %q in %s", prefix+name, what)
+			if l.r.Language == ImageBuilder && !strings.Contains(what, "Ingot") {
+				l.problems[len(l.problems)-1].Detail = fmt.Sprintf("Image Builder says: Unmarshalling entity encountered error: … unknown field %q. There is an issue with the syntax with the JSON template you are submitting. Please check the JSON template for syntax and grammar.", name)
+			}
 		default:
 			l.note(hcl.Diagnostics{p})
 		}

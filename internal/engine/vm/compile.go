@@ -142,7 +142,7 @@ func (c *compiler) around() {
 // machine plans the VM.
 func (c *compiler) machine() {
 	m, n, base := c.img.Machine, c.n, c.f.Base
-	v := azure.VM{Group: n.Group, Name: n.VM, Location: c.f.Location, Size: m.Size, Computer: n.Computer, Windows: true,
+	v := azure.VM{Group: n.Group, Name: n.VM, Location: c.f.Location, Size: m.VMSize(), Computer: n.Computer, Windows: true,
 		Image: azure.ImageRef{Publisher: base.Publisher, Offer: base.Offer, SKU: base.SKU, Version: base.Version},
 		User:  c.img.Communicator.User, OSDiskName: n.OSDisk, OSDiskGB: m.OSDiskGB, OSDiskType: m.OSDiskType, Caching: m.DiskCaching,
 		DiskEncryptionSetID: m.DiskEncryptionSetID, SecurityType: m.SecurityType, SecureBoot: m.SecureBoot, VTPM: m.VTPM,
@@ -158,7 +158,7 @@ func (c *compiler) machine() {
 	if v.SecurityType == "" && (v.SecureBoot || v.VTPM) {
 		v.SecurityType = "TrustedLaunch"
 	}
-	c.add(plan.Step{ID: "vm", Kind: "vm", Title: fmt.Sprintf("Create VM %s (%s) from %s", n.VM, m.Size, sourceTitle(base)),
+	c.add(plan.Step{ID: "vm", Kind: "vm", Title: fmt.Sprintf("Create VM %s (%s) from %s", n.VM, m.VMSize(), sourceTitle(base)),
 		After: []string{"nic", "certificate"}, Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
 		vmArgs{VM: v, CustomData: m.CustomData, UserData: m.UserData, KeepDisk: m.KeepOSDisk})
 }
