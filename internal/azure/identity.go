@@ -279,3 +279,17 @@ func (s signIn) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azc
 	}
 	return t, err
 }
+
+// VaultSuffix is what follows a key vault's name in its host name
+// (https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-object-identifiers).
+func VaultSuffix(name string) (string, error) {
+	switch c, err := CloudByName(name); {
+	case err != nil:
+		return "", err
+	case c.ActiveDirectoryAuthorityHost == cloud.AzureChina.ActiveDirectoryAuthorityHost:
+		return "vault.azure.cn", nil
+	case c.ActiveDirectoryAuthorityHost == cloud.AzureGovernment.ActiveDirectoryAuthorityHost:
+		return "vault.usgovcloudapi.net", nil
+	}
+	return "vault.azure.net", nil
+}

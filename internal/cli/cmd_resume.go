@@ -108,6 +108,7 @@ func (a *app) reopen(ctx context.Context, p *plan.Plan, more *templateFlags) (*p
 		subscription: kept.Subscription, group: kept.Group, location: kept.Location}
 	o := t.options(a)
 	o.Cwd = p.Meta[metaCwd]
+	o.VaultSecret = a.vaultSecret(ctx)
 	r, problems := template.Load(p.Meta[metaTemplate], o)
 	if r == nil {
 		r = &template.Result{}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -49,7 +50,7 @@ func (a *app) validateCmd() *cobra.Command {
 			for i, p := range paths {
 				turns <- struct{}{}
 				wg.Go(func() {
-					r, problems := a.load(p, &t, sev)
+					r, problems := a.load(p, &t, sev, false)
 					results[i] = loaded{images: len(r.Images), problems: problems}
 					if len(problems) > 0 {
 						results[i].sources = r.Sources
@@ -96,10 +97,14 @@ func (a *app) validateCmd() *cobra.Command {
 
 // load reads a template and asks the engine what it thinks of it; it never returns a nil result.
 //
-// What this version's engine cannot build is of severity sev: a template can be sound all the same.
-func (a *app) load(path string, t *templateFlags, sev diag.Severity) (*template.Result, diag.List) {
+// What this version's engine cannot build is of severity sev: a template can be sound all the same. Only what is going to be built
+// has its key vaults read.
+func (a *app) load(path string, t *templateFlags, sev diag.Severity, build bool) (*template.Result, diag.List) {
 	o := t.options(a)
 	o.Advise = sev == diag.Warning
+	if build {
+		o.VaultSecret = a.vaultSecret(context.Background())
+	}
 	r, problems := template.Load(a.relative(path), o)
 	if r == nil {
 		r = &template.Result{}
@@ -130,7 +135,7 @@ func (a *app) relative(path string) string {
 
 // loadOrStop is load for commands that go on only with a template that has no errors.
 func (a *app) loadOrStop(path string, t *templateFlags) (*template.Result, error) {
-	r, problems := a.load(path, t, diag.Error)
+	r, problems := a.load(path, t, diag.Error, true)
 	if a.json && problems.HasErrors() {
 		if err := diag.RenderJSON(a.Out, problems); err != nil {
 			return nil, err
