@@ -1,4 +1,4 @@
-.PHONY: test lint race golden bench build
+.PHONY: test lint race golden docs bench fuzz build
 build:
 	go build -o ingot ./cmd/ingot
 test:
@@ -12,3 +12,11 @@ golden:
 	go test ./internal/template -update
 bench:
 	go test -run '^$$' -bench . ./bench/... ./internal/communicator ./internal/plan ./internal/sim
+docs: golden
+# FUZZTIME=10m before a release; minimising is bounded, since a single input can take milliseconds.
+FUZZTIME ?= 15s
+fuzz:
+	for t in FuzzLoad FuzzLoadJSONForm FuzzPackerJSON FuzzImageBuilder FuzzIngotFile; do \
+	  go test ./internal/template -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x || exit 1; done
+	go test ./internal/template/armexpr -run '^$$' -fuzz FuzzEvaluate -fuzztime $(FUZZTIME) -fuzzminimizetime 20x
+	go test ./internal/template/braces -run '^$$' -fuzz FuzzExpand -fuzztime $(FUZZTIME) -fuzzminimizetime 20x
