@@ -424,8 +424,7 @@ func (d *decoder) communicator(o *azureARM, img *image.Image, fail failFunc) {
 	if c.Kind == "" {
 		c.Kind = "ssh" // Packer's default, also for Windows
 		if img.OS == image.Windows {
-			fail("communicator", `add communicator = "winrm", winrm_use_ssl = true and winrm_insecure = true`, "communicator is not set, and Packer's default is ssh")
-			c.Kind, c.UseSSL = "winrm", true
+			d.l.problems.Warnf(d.place("communicator"), `add communicator = "winrm", winrm_use_ssl = true and winrm_insecure = true`, "communicator is not set, and Packer's default is ssh, for Windows too: it waits 20 minutes for an SSH server that most Windows images do not have")
 		}
 	}
 	if c.Kind != "winrm" && c.Kind != "ssh" && c.Kind != "none" {
@@ -536,6 +535,9 @@ func (d *decoder) targets(o *azureARM, img *image.Image, fail failFunc, oneOf on
 	d.vhd(o, img)
 	for i, g := range o.Destinations {
 		at := nth("shared_image_gallery_destination", i)
+		if g.ResourceGroup+g.GalleryName+g.ImageName+g.ImageVersion == "" && len(o.Destinations) == 1 && (len(img.Targets) > 0 || img.SkipImage) {
+			continue // a block whose values are all "" is none: people switch the target off so
+		}
 		t := image.ToGallery{Subscription: g.Subscription, ResourceGroup: g.ResourceGroup, Gallery: g.GalleryName, Image: g.ImageName, Version: g.ImageVersion, Shallow: g.Shallow, Specialized: g.Specialized,
 			ExcludeFromLatest: o.ExcludeFromLatest, EndOfLife: endOfLife, Timeout: cmp.Or(o.GalleryTimeout, time.Hour), Replicas: min(max(o.ReplicaCount, 1), 100), Pos: d.place(at),
 			ConfidentialEncryption: oneOf(at+".confidential_vm_image_encryption_type", g.ConfidentialType, "EncryptedVMGuestStateOnlyWithPmk", "EncryptedWithPmk", "EncryptedWithCmk")}

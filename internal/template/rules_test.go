@@ -105,7 +105,6 @@ func TestRulePlaces(t *testing.T) {
 		"certificate":             {marketplace(nil, principal+`client_cert_path = "nope.pfx"`), "cannot find nope.pfx", "client_cert_path"},
 		"cloud":                   {marketplace(nil, `cloud_environment_name = "Mars"`), "Mars", "cloud_environment_name"},
 		"metadata":                {marketplace(nil, `metadata_host = "management.example.com"`), "no URL", "metadata_host"},
-		"communicator unset":      {marketplace(without("communicator")), "communicator is not set", "source "},
 		"port":                    {marketplace(nil, `winrm_port = 70000`), "winrm_port", "winrm_port"},
 		"spot twice":              {marketplace(nil, "spot {\neviction_policy = \"Delete\"\n}\nspot {\nmax_price = 1\n}"), "stands twice", "spot {\nmax_price"},
 		"dynamic":                 {marketplace(nil, "dynamic \"azure_tag\" {\nfor_each = []\n}"), "Missing dynamic content block", "dynamic"},
@@ -147,6 +146,7 @@ func TestWarnings(t *testing.T) {
 	for _, c := range [][2]string{
 		{marketplace(without("vm_size")), "Standard_A1"},
 		{marketplace(nil, `object_id = "o"`), "object_id has no effect"},
+		{marketplace(without("communicator", "winrm_use_ssl")), "communicator is not set"},
 		{marketplace(nil, `ssh_port = 22`), "ssh_port has no effect"},
 		{marketplace(nil, "managed_image_name = \"m\"\nmanaged_image_resource_group_name = \"r\"\nshared_image_gallery_destination {\nresource_group = \"rg\"\ngallery_name = \"g\"\nimage_name = \"i\"\nimage_version = \"1.0.2147483648\"\n}"), "Azure refuses a part above"},
 		{marketplace(nil, `allowed_inbound_ip_addresses = ["0.0.0.0/0"]`), "lets everybody in"},
