@@ -20,6 +20,7 @@ func (a *app) validateCmd() *cobra.Command {
 	var t templateFlags
 	sev := diag.Warning
 	var engineName, format string
+	var syntaxOnly, quiet, evaluate bool
 	c := &cobra.Command{
 		Use: "validate PATH…", Short: "Show everything that is wrong with templates, offline",
 		Args: cobra.MinimumNArgs(1),
@@ -44,13 +45,20 @@ func (a *app) validateCmd() *cobra.Command {
 				images   int
 				problems diag.List
 			}
+			t.warnUndeclared = !quiet // as in Packer: validate warns of them, build does not
 			results := make([]loaded, len(paths))
 			var wg sync.WaitGroup
 			turns := make(chan struct{}, runtime.GOMAXPROCS(0))
 			for i, p := range paths {
 				turns <- struct{}{}
 				wg.Go(func() {
-					r, problems := a.load(p, &t, sev, false)
+					if syntaxOnly {
+						r, problems := template.Parse(a.relative(p), t.options(a))
+						results[i] = loaded{images: len(r.Files), problems: problems, sources: r.Sources}
+						<-turns
+						return
+					}
+					r, problems := a.load(p, &t, sev, evaluate)
 					results[i] = loaded{images: len(r.Images), problems: problems}
 					if len(problems) > 0 {
 						results[i].sources = r.Sources
@@ -82,14 +90,21 @@ func (a *app) validateCmd() *cobra.Command {
 			if all.HasErrors() {
 				return shown(exitTemplate)
 			}
+			what := "image"
+			if syntaxOnly {
+				what = "file"
+			}
 			if format == "text" {
-				say(a.Out, "valid: %s", count(images, "image"))
+				say(a.Out, "valid: %s", count(images, what))
 			}
 			return nil
 		},
 	}
 	t.add(c)
 	c.Flags().BoolVar(&a.json, "json", false, "print the problems as JSON")
+	c.Flags().BoolVar(&syntaxOnly, "syntax-only", false, "only parse the files")
+	c.Flags().BoolVar(&quiet, "no-warn-undeclared-var", false, "do not warn about values for variables that the template does not declare")
+	c.Flags().BoolVar(&evaluate, "evaluate-datasources", false, "read what data sources name (needs a sign-in)")
 	c.Flags().StringVar(&format, "format", "text", "how the problems are printed: text, json or sarif (for code hosts)")
 	c.Flags().StringVar(&engineName, "engine", "", "judge for one engine too, as ingot build does: what it cannot build becomes an error (vm)")
 	return c

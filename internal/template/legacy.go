@@ -141,12 +141,7 @@ func (g *legacy) varFileJSON(name string) {
 	}
 	n, err := readJSON(name, raw, false)
 	if err != nil || n.kind != '{' {
-		pos := diag.Pos{File: name}
-		var syntax *jsonSyntax
-		if errors.As(err, &syntax) {
-			pos = at(syntax.at)
-		}
-		g.problems.Errorf(pos, `write { "name": "value" }`, "cannot read the variables: %v", errors.Join(err, errors.New("a JSON object of texts is needed")))
+		g.problems.Errorf(jsonPlace(name, err), `write { "name": "value" }`, "cannot read the variables: %v", errors.Join(err, errors.New("a JSON object of texts is needed")))
 		return
 	}
 	for _, f := range n.fields {

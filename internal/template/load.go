@@ -125,6 +125,35 @@ func Load(path string, o Options) (*Result, diag.List) {
 	return l.r, l.problems
 }
 
+// Parse only looks whether a template's files can be read.
+func Parse(path string, o Options) (*Result, diag.List) {
+	if o.Cwd == "" {
+		if cwd, err := os.Getwd(); err == nil {
+			o.Cwd = cwd
+		}
+	}
+	l := &loader{o: o, r: &Result{Sources: diag.Sources{}}}
+	names, err := l.find(path)
+	if err != nil {
+		l.problems.Errorf(diag.Pos{File: path}, "name a *.pkr.hcl, *.pkr.json or *.json file, or a folder with *.pkr.hcl files", "cannot read the template: %v", err)
+		return l.r, l.problems
+	}
+	for _, n := range names {
+		raw, ok := l.read(n)
+		switch {
+		case !ok:
+		case l.r.Language == PackerHCL:
+			l.parse(n, raw)
+		default:
+			if _, err := readJSON(n, raw, true); err != nil {
+				l.problems.Errorf(jsonPlace(n, err), "", "cannot read the JSON: %v", err)
+			}
+		}
+	}
+	l.mask()
+	return l.r, l.problems
+}
+
 // Empty is a template of HCL with nothing in it: functions can be tried against it.
 func Empty(o Options) *Result {
 	if o.Now.IsZero() {

@@ -15,12 +15,7 @@ func (l *loader) plainJSON(name string) {
 	}
 	root, err := readJSON(name, raw, true)
 	if err != nil {
-		pos := diag.Pos{File: name}
-		var syntax *jsonSyntax
-		if errors.As(err, &syntax) {
-			pos = at(syntax.at)
-		}
-		l.problems.Errorf(pos, "", "cannot read the JSON: %v", err)
+		l.problems.Errorf(jsonPlace(name, err), "", "cannot read the JSON: %v", err)
 		return
 	}
 	has := func(keys ...string) bool {
@@ -56,4 +51,13 @@ func (l *loader) plainJSON(name string) {
 		l.problems.Errorf(pos, "a Packer template has builders, an Image Builder template properties with source and distribute, a deployment template resources",
 			"the file is no template that Ingot knows")
 	}
+}
+
+// jsonPlace is where a file of JSON cannot be read.
+func jsonPlace(name string, err error) diag.Pos {
+	var syntax *jsonSyntax
+	if errors.As(err, &syntax) {
+		return at(syntax.at)
+	}
+	return diag.Pos{File: name}
 }
