@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"ingot/internal/azure"
@@ -293,6 +294,19 @@ func (c *compiler) publish(last string) {
 	for k, m := range c.img.Manifests {
 		c.add(plan.Step{ID: fmt.Sprintf("manifest-%d", k+1), Kind: "manifest", Title: "Write manifest " + m.Output, After: done, Scope: plan.Nothing},
 			manifestArgs{Manifest: m, Name: c.img.Name, Products: done})
+	}
+	after := done
+	for k := range c.img.Manifests {
+		after = append(slices.Clone(after), fmt.Sprintf("manifest-%d", k+1))
+	}
+	for k, x := range c.img.After {
+		args, settings, ok := c.provision(image.Provision{Type: "shell-local", Settings: x.Settings})
+		if !ok {
+			continue
+		}
+		id := fmt.Sprintf("command-%d", k+1)
+		c.add(plan.Step{ID: id, Kind: "command", Title: "Run on this machine: " + settings.Summary(), After: after, Scope: plan.Nothing, Estimate: settings.Estimate()}, args)
+		after = []string{id}
 	}
 }
 

@@ -251,6 +251,23 @@ func (b *build) try(ctx context.Context, t *plan.Task, a provisionArgs, s provis
 	})
 }
 
+// command runs a post-processor of this machine; the guest is gone by then.
+func (b *build) command(ctx context.Context, t *plan.Task, a provisionArgs) (struct{}, error) {
+	settings, err := provisioner.Decode(a.Type, a.Settings, b.env.Secrets.Lookup)
+	if err != nil {
+		return struct{}{}, err
+	}
+	if err := provisioner.FillRuntime(settings, b.runtime(ctx, t)); err != nil {
+		return struct{}{}, fmt.Errorf("cannot run post-processor %s: %w", a.Type, err)
+	}
+	run, ok := settings.(provisioner.Runner)
+	if !ok {
+		return struct{}{}, fmt.Errorf("cannot run post-processor %s: this version of Ingot cannot run it yet", a.Type)
+	}
+	return struct{}{}, run.Run(ctx, &provisioner.Env{Output: t.Output, Clock: t.Clock(), StepID: t.Step.ID, Progress: func(s string) { t.Progress(-1, "%s", s) },
+		Vars: map[string]string{"PACKER_BUILD_NAME": buildName(a.Build), "PACKER_BUILDER_TYPE": "azure-arm", "PACKER_RUN_UUID": t.Run}})
+}
+
 // buildName is the last part of an image's name, which Packer gives to scripts as PACKER_BUILD_NAME.
 func buildName(name string) string { return name[strings.LastIndex(name, ".")+1:] }
 

@@ -75,8 +75,5 @@ func limits(img *image.Image) diag.List {
 			}
 		}
 	}
-	for _, c := range img.After {
-		no(true, c.Pos, "run the command after ingot build", "the shell-local post-processor")
-	}
 	return l
 }

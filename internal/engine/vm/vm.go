@@ -73,6 +73,7 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"seal":          plan.Typed[machineArgs, struct{}]{DoFunc: b.seal},
 		"managed-image": plan.Typed[imageArgs, productResult]{DoFunc: b.publishImage, UndoFunc: b.withdrawImage},
 		"gallery":       plan.Typed[galleryArgs, productResult]{DoFunc: b.publishVersion, UndoFunc: b.withdrawVersion},
+		"command":       plan.Typed[provisionArgs, struct{}]{DoFunc: b.command},
 		"manifest":      plan.Typed[manifestArgs, struct{}]{DoFunc: b.writeManifest},
 	}
 }
