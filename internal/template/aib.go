@@ -166,9 +166,9 @@ type aibVersioning struct {
 	Major  *int   `hcl:"major"`
 }
 
-// readOnly are what the service writes and a template that was read back from it still holds.
-func readOnly() []string {
-	return []string{"id", "systemData", "dependsOn", "provisioningState", "provisioningError", "lastRunStatus", "exactStagingResourceGroup", "resourceGroup", "condition", "comments", "metadata", "scale", "zones", "tier"}
+// beside are what deployment templates have in a resource that is no property of it.
+func beside() []string {
+	return []string{"dependsOn", "condition", "comments", "metadata", "scale", "zones", "tier", "copy"}
 }
 
 // ofType are the properties that each kind of step, source and target has, beside type and name.

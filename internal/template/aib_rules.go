@@ -49,6 +49,7 @@ func (l *loader) imageTemplate(n *jsonNode, dep *deployment) {
 	if flattened {
 		n = unflatten(n)
 	}
+	n = withoutReadOnly(n)
 	d := l.decoder(nil, "the image template", "template", pos)
 	a := &aib{decoder: d, d: dep, version: apiVersions()[len(apiVersions())-1]}
 	if v := n.get("apiVersion"); v != nil && v.kind == '"' && v.text != "" {
@@ -66,7 +67,7 @@ func (l *loader) imageTemplate(n *jsonNode, dep *deployment) {
 		n = normalize(n, reflectNames(&aibTemplate{}))
 	}
 	var t aibTemplate
-	d.into(&t, "", readOnly(), jsonBody{n, nil, nil})
+	d.into(&t, "", beside(), jsonBody{n, nil, nil})
 	if len(dep.empty) > 0 {
 		return // nothing that is said of a placeholder helps
 	}
@@ -75,6 +76,24 @@ func (l *loader) imageTemplate(n *jsonNode, dep *deployment) {
 }
 
 func (a *aib) newest() string { v := apiVersions(); return v[len(v)-1] }
+
+// withoutReadOnly leaves out what the service writes: a template that was read back or exported still holds it.
+func withoutReadOnly(n *jsonNode) *jsonNode {
+	drop := func(n *jsonNode, names ...string) *jsonNode {
+		out := *n
+		out.fields = slices.DeleteFunc(slices.Clone(n.fields), func(f jsonField) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, f.name) })
+		})
+		return &out
+	}
+	out := drop(n, "id", "systemData", "resourceGroup")
+	for i, f := range out.fields {
+		if f.name == "properties" && f.value.kind == '{' {
+			out.fields[i].value = drop(f.value, "provisioningState", "provisioningError", "lastRunStatus", "exactStagingResourceGroup")
+		}
+	}
+	return out
+}
 
 // unflatten puts what `az image builder show` prints back into the form of the resource: it has the properties at the top, and
 // null for what is not set.

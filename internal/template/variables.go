@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
@@ -111,6 +112,13 @@ func (l *loader) addCheck(v *variable, b *hcl.Block) {
 		}
 		if t.RootName() == "var" && ok && step.AsString() != v.name {
 			l.problems.Errorf(at(t.SourceRange()), "use var."+v.name, "the condition of variable %q may look at that variable only", v.name)
+			return
+		}
+	}
+	// Packer demands it, so that the message reads well wherever it is shown.
+	if m, problems := message.Expr.Value(nil); !problems.HasErrors() && m.Type() == cty.String && m.IsKnown() && !m.IsNull() {
+		if text := []rune(m.AsString()); len(text) == 0 || !unicode.IsUpper(text[0]) && unicode.IsLetter(text[0]) || !strings.ContainsRune(".?!", text[len(text)-1]) {
+			l.problems.Errorf(at(message.Range), "begin with a capital letter and end with a full stop", "the error_message of variable %q is no sentence", v.name)
 			return
 		}
 	}
