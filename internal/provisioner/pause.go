@@ -44,7 +44,22 @@ type Breakpoint struct {
 	Disable bool `hcl:"disable"`
 }
 
-var _ Settings = (*Breakpoint)(nil)
+var (
+	_ Settings = (*Breakpoint)(nil)
+	_ Runner   = (*Breakpoint)(nil)
+	_ Limited  = (*Breakpoint)(nil)
+)
+
+// Run goes on: one that stops is refused before anything is made.
+func (p *Breakpoint) Run(_ context.Context, e *Env) error {
+	e.progress("breakpoint, disabled")
+	return nil
+}
+
+// Limits says that nobody can be waited for yet.
+func (p *Breakpoint) Limits() []Limit {
+	return limitsOf(limit{"breakpoint", !p.Disable, "this version cannot wait for a person in the middle of a build; set disable = true, and use -on-error=ask"})
+}
 
 // Check finds nothing wrong.
 func (p *Breakpoint) Check(*Check) {}

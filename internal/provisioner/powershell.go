@@ -68,7 +68,7 @@ var (
 
 // Check reports what is wrong.
 func (p *PowerShell) Check(c *Check) {
-	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars)
+	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars, true)
 	checkURI(c, p.URI, p.SHA256)
 	switch strings.ToLower(p.ExecutionPolicy) {
 	case "", "bypass", "allsigned", "default", "remotesigned", "restricted", "undefined", "unrestricted", "none":

@@ -24,8 +24,9 @@ var patterns = []struct {
 	{regexp.MustCompile(`(?i)sysprep(\.exe)?\b.*/generalize`), "the script runs sysprep, which Ingot does itself at the end of the build: it is recognised there and not run twice",
 		"leave it if Packer must build this template too; otherwise remove it"},
 	{regexp.MustCompile(`(?i)(^|[^\w-])Restart-Computer\b`), "the script restarts the machine, and the provisioner that runs it may lose the connection", "put the restart into a windows-restart provisioner after this one"},
-	{regexp.MustCompile(`(?i)(^|[;&|({]\s*|^\s*)shutdown(\.exe)?\s+.*[/-]r\b`), "the script restarts the machine, and the provisioner that runs it may lose the connection", "put the restart into a windows-restart provisioner after this one"},
+	{regexp.MustCompile(`(?i)(^|[;&|({)]\s*|^\s*|\b(cmd(\.exe)?\s+/c|do|then|else)\s+)shutdown(\.exe)?\s+(.*\s)?[/-]r\b`), "the script restarts the machine, and the provisioner that runs it may lose the connection", "put the restart into a windows-restart provisioner after this one"},
 	{regexp.MustCompile(`(?i)(^|[^\w-])Read-Host\b`), "the script waits for somebody to type, and nobody is there: the build hangs until its time is up", "take the value from a variable: environment_vars"},
+	{regexp.MustCompile(`(?i)^\s*(cmd(\.exe)?\s+/c\s+)?pause\s*$`), "the script waits for a key, and nobody is there: the build hangs until its time is up", "remove it"},
 	{regexp.MustCompile(`(?i)(^|[^\w-])Get-Credential\b`), "the script asks for credentials in a window, and nobody is there: the build hangs until its time is up", "take them from variables: environment_vars"},
 }
 
@@ -79,20 +80,27 @@ func spoken(line string) string {
 			return ""
 		}
 	}
-	quote := byte(0)
+	out := []byte(line)
+	quote, begun := byte(0), 0
 	for i := range len(line) {
 		switch c := line[i]; {
 		case quote != 0:
 			if c == quote {
+				// A text is not run, unless it is the program's path: & "…\Sysprep.exe" /generalize.
+				if !strings.HasSuffix(strings.ToLower(line[begun:i]), ".exe") {
+					for j := begun + 1; j < i; j++ {
+						out[j] = '_'
+					}
+				}
 				quote = 0
 			}
 		case c == '\'' || c == '"':
-			quote = c
+			quote, begun = c, i
 		case c == '#' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t'):
-			return line[:i]
+			return string(out[:i])
 		}
 	}
-	return line
+	return string(out)
 }
 
 // Encoding says what is wrong with a script file's bytes.
@@ -129,12 +137,15 @@ func Encoding(raw []byte) []Finding {
 }
 
 // scan warns of what the scripts do.
-func (c *Check) scan(inline []image.Text, script string, scripts []string) {
+func (c *Check) scan(inline []image.Text, script string, scripts []string, windows bool) {
 	var lines []string
 	for _, l := range inline {
 		lines = append(lines, l.Reveal())
 	}
 	for _, f := range Scan(strings.Join(lines, "\n")) {
+		if !windows {
+			break
+		}
 		c.warn("inline", f.Remedy, "%s", f.Summary)
 	}
 	read := func(option, path string) {
@@ -146,9 +157,11 @@ func (c *Check) scan(inline []image.Text, script string, scripts []string) {
 		if err != nil {
 			return
 		}
-		findings := append(Encoding(raw), BuiltIn(path)...)
-		text, err := readScript(path)
-		if err == nil {
+		findings := BuiltIn(path)
+		if windows {
+			findings = append(Encoding(raw), findings...)
+		}
+		if text, err := readScript(path); err == nil && windows {
 			findings = append(findings, Scan(text)...)
 		}
 		for _, f := range findings {
@@ -186,7 +199,7 @@ func BuiltIn(uri string) []Finding {
 	case name != "configureofficeapps":
 		out = append(out, Finding{1, m[2] + ".ps1 catches every exception and prints it: a failed step looks green", `look for "Exception occur" and "Cannot add the registry key" in the log`})
 	}
-	if address && strings.Contains(uri, "/RDS-Templates/master/") {
+	if address && strings.Contains(uri, "/RDS-Templates/master/") || address && strings.Contains(uri, "/RDS-Templates/refs/heads/master/") {
 		out = append(out, Finding{1, m[2] + ".ps1 is named on the master branch, where files are changed in place: its checksum breaks, or the build changes", "put a commit in the place of master in the address"})
 	}
 	return out

@@ -17,7 +17,9 @@ func TestScan(t *testing.T) {
 		{"$name = Read-Host 'Name'", "somebody to type", 1},
 		{"$c = Get-Credential", "asks for credentials", 1},
 		{"<# a\nb #> Restart-Computer", "restarts the machine", 2},
+		{"cmd /c shutdown /r /t 0", "restarts the machine", 1}, {"pause", "waits for a key", 1}, {"& \"C:\\Windows\\System32\\Sysprep\\Sysprep.exe\" /generalize", "sysprep", 1},
 		// near misses
+		{`$x = "Restart-Computer"`, "", 0}, {"Write-Output 'pause'", "", 0}, {"$pause = 1", "", 0},
 		{"# Restart-Computer", "", 0}, {"<#\nRead-Host\n#>", "", 0}, {"Write-Host 'call Restart-Computer yourself'", "", 0}, {"rem shutdown /r", "", 0}, {":: shutdown /r", "", 0},
 		{"shutdown /a", "", 0}, {"Get-RestartComputerPolicy", "", 0}, {"Test-Path C:\\Windows\\System32\\Sysprep\\unattend.xml", "", 0}, {"Remove-Item 'x' # then Read-Host", "", 0}, {"Stop-Process shutdownr", "", 0},
 		{"Sysprep.exe /audit", "", 0}, {"My-Read-HostTool", "", 0},

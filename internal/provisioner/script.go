@@ -16,8 +16,9 @@ import (
 	"ingot/internal/image"
 )
 
-// checkScripts judges what every shell provisioner has: exactly one of inline, script and scripts; readable files; variables.
-func checkScripts(c *Check, inline []image.Text, script *string, scripts []string, uri string, vars []image.Text) {
+// checkScripts judges what every shell provisioner has: exactly one of inline, script and scripts; readable files; variables. What
+// only Windows does to a script is looked for where windows says so.
+func checkScripts(c *Check, inline []image.Text, script *string, scripts []string, uri string, vars []image.Text, windows bool) {
 	n := 0
 	for _, set := range []bool{len(inline) > 0, *script != "", len(scripts) > 0, uri != ""} {
 		if set {
@@ -37,9 +38,9 @@ func checkScripts(c *Check, inline []image.Text, script *string, scripts []strin
 		c.file("scripts", &scripts[i])
 	}
 	c.variables("environment_vars", vars)
-	c.scan(inline, *script, scripts)
+	c.scan(inline, *script, scripts, windows)
 	for _, f := range BuiltIn(uri) {
-		c.warn("inline", f.Remedy, "%s", f.Summary)
+		c.warn("scriptUri", f.Remedy, "%s", f.Summary)
 	}
 }
 
@@ -52,6 +53,8 @@ func checkURI(c *Check, uri, sum string) {
 	}
 	if u, err := url.Parse(uri); uri != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
 		c.fail("scriptUri", "write https://…", "%q is no address", uri)
+	} else if uri != "" && u.Scheme == "http" {
+		c.warn("scriptUri", "use https", "%q is fetched without encryption: whoever is in between can change it", uri)
 	}
 }
 

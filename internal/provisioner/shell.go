@@ -54,7 +54,7 @@ var _ Settings = (*Shell)(nil)
 
 // Check reports what is wrong.
 func (p *Shell) Check(c *Check) {
-	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars)
+	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars, false)
 	checkURI(c, p.URI, p.SHA256)
 	if p.RemotePath != "" && (p.RemoteFolder != "" || p.RemoteFile != "") {
 		c.fail("remote_path", "keep remote_path, or remote_folder with remote_file", "remote_path and remote_folder or remote_file exclude one another")

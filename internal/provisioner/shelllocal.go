@@ -2,6 +2,7 @@ package provisioner
 
 import (
 	"path/filepath"
+	"strings"
 	"time"
 
 	"ingot/internal/image"
@@ -48,7 +49,10 @@ func (p *ShellLocal) Check(c *Check) {
 		}
 		inline = []image.Text{p.Command}
 	}
-	checkScripts(c, inline, &p.Script, p.Scripts, "", p.EnvironmentVars)
+	checkScripts(c, inline, &p.Script, p.Scripts, "", p.EnvironmentVars, false)
+	if len(p.ExecuteCommand) > 0 && strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(p.ExecuteCommand[0], "{{.Vars}}", ""), "{{ .Vars }}", "")) == "" {
+		c.fail("execute_command", `write the program first: ["/bin/sh", "-c", "{{.Vars}} {{.Script}}"]`, "execute_command names no program")
+	}
 	for _, o := range p.OnlyOn {
 		switch o {
 		case "linux", "windows", "darwin", "freebsd", "openbsd":
@@ -56,6 +60,11 @@ func (p *ShellLocal) Check(c *Check) {
 			c.fail("only_on", "use linux, windows, darwin, freebsd or openbsd", "only_on names %q", o)
 		}
 	}
+}
+
+// Limits lists the options that Run cannot honour.
+func (p *ShellLocal) Limits() []Limit {
+	return limitsOf(limit{"use_linux_pathing", p.UseLinuxPathing, "scripts are named by this machine's own paths"}, limit{"env_var_format", p.EnvVarFormat != "", "variables are put into the environment, not before the command"})
 }
 
 // Summary is a phrase for a step's title.

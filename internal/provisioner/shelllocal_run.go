@@ -1,7 +1,7 @@
 package provisioner
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"ingot/internal/image"
 )
@@ -92,6 +92,9 @@ func (p *ShellLocal) one(ctx context.Context, e *Env, script string) error {
 	if err != nil {
 		return fmt.Errorf("cannot run shell-local: %w", err)
 	}
+	if runtime.GOOS != "windows" && strings.ContainsAny(path, " \t'\"$&;()<>|*?`\\") {
+		path = "'" + strings.ReplaceAll(path, "'", `'\''`) + "'" // it stands in a line of the shell's
+	}
 	fill := strings.NewReplacer("{{.Vars}}", "", "{{ .Vars }}", "", "{{.Script}}", path, "{{ .Script }}", path, "{{.Command}}", path, "{{ .Command }}", path, "{{.Path}}", path, "{{ .Path }}", path)
 	var words []string
 	for _, a := range args {
@@ -99,35 +102,27 @@ func (p *ShellLocal) one(ctx context.Context, e *Env, script string) error {
 			words = append(words, w)
 		}
 	}
+	if len(words) == 0 {
+		return errors.New("cannot run shell-local: execute_command names no program")
+	}
 	c := exec.CommandContext(ctx, words[0], words[1:]...)
+	ownGroup(c)
 	c.Env = os.Environ()
 	for name, value := range environment(e, p.EnvironmentVars, p.Env) {
 		c.Env = append(c.Env, name+"="+value)
 	}
-	var lines sync.WaitGroup
-	for stream, pipe := range map[string]func() (io.ReadCloser, error){"stdout": c.StdoutPipe, "stderr": c.StderrPipe} {
-		r, err := pipe()
-		if err != nil {
-			return fmt.Errorf("cannot run shell-local: %w", err)
-		}
-		lines.Go(func() {
-			s := bufio.NewScanner(r)
-			s.Buffer(nil, 1<<20)
-			for s.Scan() {
-				if e.Output != nil {
-					e.Output(stream, s.Text())
-				}
-			}
-			io.Copy(io.Discard, r) //nolint:errcheck // what is too long for a line is not shown, and must not block the script
-		})
-	}
-	if err := c.Start(); err != nil {
-		return fmt.Errorf("cannot run shell-local: %w", err)
-	}
-	lines.Wait()
-	err = c.Wait()
+	// With writers of ours, Wait stops reading a second after the program has ended, though something it started holds the pipe.
+	c.WaitDelay = time.Second
+	out, bad := &lineWriter{stream: "stdout", to: e.Output}, &lineWriter{stream: "stderr", to: e.Output}
+	c.Stdout, c.Stderr = out, bad
+	err = c.Run()
+	out.flush()
+	bad.flush()
 	if ctx.Err() != nil {
 		return fmt.Errorf("cannot run shell-local: %w", context.Cause(ctx))
+	}
+	if c.ProcessState == nil {
+		return fmt.Errorf("cannot run shell-local: %w", err)
 	}
 	codes := p.ValidExitCodes
 	if len(codes) == 0 {
@@ -135,10 +130,42 @@ func (p *ShellLocal) one(ctx context.Context, e *Env, script string) error {
 	}
 	var exit *exec.ExitError
 	switch {
-	case err != nil && !errors.As(err, &exit):
+	case err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay):
 		return fmt.Errorf("cannot run shell-local: %w", err)
 	case !slices.Contains(codes, c.ProcessState.ExitCode()):
 		return fmt.Errorf("cannot run shell-local %s: it exited with code %d", filepath.Base(script), c.ProcessState.ExitCode())
 	}
 	return nil
+}
+
+// lineWriter hands on whole lines; what is too long for one is cut.
+type lineWriter struct {
+	stream string
+	to     func(stream, line string)
+	rest   []byte
+}
+
+const longestLine = 1 << 20
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	for {
+		line, more, found := bytes.Cut(p, []byte("\n"))
+		if room := longestLine - len(w.rest); len(line) > room {
+			line = line[:max(room, 0)]
+		}
+		w.rest = append(w.rest, line...)
+		if !found {
+			return n, nil
+		}
+		w.flush()
+		p = more
+	}
+}
+
+func (w *lineWriter) flush() {
+	if len(w.rest) > 0 && w.to != nil {
+		w.to(w.stream, strings.TrimSuffix(string(w.rest), "\r"))
+	}
+	w.rest = nil
 }

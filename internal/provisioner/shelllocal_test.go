@@ -54,8 +54,21 @@ func TestShellLocal(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "ingot-shell-local-*")); len(left) > 0 {
 		t.Errorf("scripts are left: %v", left)
 	}
+	spaced := filepath.Join(dir, "a 'quoted' name.sh")
+	if err := os.WriteFile(spaced, []byte("#!/bin/sh\necho spaced\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run(&ShellLocal{Script: spaced}); out != "stdout:spaced" || err != nil {
+		t.Errorf("a script with a space in its name: %q %v", out, err)
+	}
+	if _, err := run(&ShellLocal{Script: script, ExecuteCommand: []string{"{{.Vars}}"}}); err == nil || !strings.Contains(err.Error(), "names no program") {
+		t.Error(err)
+	}
 	ctx, stop := context.WithCancel(t.Context())
-	stop()
+	// What a script starts holds its pipe: it is ended with it.
+	if err := (&ShellLocal{Inline: text("echo begun; sleep 600 & wait")}).Run(ctx, &Env{Output: func(string, string) { stop() }}); err == nil {
+		t.Error("a run that was cancelled succeeds")
+	}
 	if err := (&ShellLocal{Inline: text("sleep 60")}).Run(ctx, &Env{}); err == nil {
 		t.Error("a run that was cancelled succeeds")
 	}
