@@ -31,6 +31,8 @@ type deployment struct {
 	bare   bool              // an image template by itself: no expressions, no parameters
 	fills  map[string]string // -var values for <placeholders>
 	filled map[string]bool
+	loops  []armLoop
+	depth  int             // of nested deployments and functions
 	empty  map[string]bool // placeholders without a value, said once each
 }
 
@@ -41,17 +43,14 @@ type armValue struct {
 	state  int // 1 being evaluated, 2 known, 3 broken
 	secure bool
 	set    bool
+	loop   bool // a variable that a copy loop makes
 }
 
 // deployed reads an ARM deployment template: every image template in it.
 func (l *loader) deployment(root *jsonNode) {
 	d := l.newDeployment(root)
 	d.parameters()
-	if n := root.get("variables"); n != nil && n.kind == '{' {
-		for _, f := range n.fields {
-			d.vars[strings.ToLower(f.name)] = &armValue{node: f.value}
-		}
-	}
+	d.variables()
 	if len(d.params)+len(d.vars) > 0 {
 		l.r.evaluated = []string{"parameters"}
 	}
@@ -76,18 +75,46 @@ func (l *loader) deployment(root *jsonNode) {
 			l.r.Variables = append(l.r.Variables, x)
 		}
 	}
-	found := 0
-	for _, r := range resources(root) {
+	found := d.build(resources(root))
+	if found == 0 && !l.problems.HasErrors() {
+		l.problems.Errorf(diag.Pos{File: root.at.Filename, Line: 1, Column: 1}, "name a template that deploys one", "the deployment template has no resource of type %s", imageTemplateType)
+	}
+	d.leftOver()
+}
+
+// variables are read when they are asked for. Those of a copy loop are lists.
+func (d *deployment) variables() {
+	n := d.root.get("variables")
+	if n == nil {
+		return
+	}
+	for _, f := range n.fields {
+		if f.name == "copy" && f.value.kind == '[' {
+			for _, item := range f.value.items {
+				if name := item.get("name"); name != nil {
+					d.vars[strings.ToLower(name.text)] = &armValue{node: item, loop: true}
+				}
+			}
+			continue
+		}
+		d.vars[strings.ToLower(f.name)] = &armValue{node: f.value}
+	}
+}
+
+// build reads the image templates among resources, those of nested deployments too, and counts them.
+func (d *deployment) build(list []*jsonNode) (found int) {
+	for _, r := range list {
 		t := r.get("type")
 		if t == nil || t.kind != '"' {
-			l.problems.Errorf(at(r.at), `add "type"`, "a resource has no type")
+			d.problems.Errorf(at(r.at), `add "type"`, "a resource has no type")
 			continue
 		}
 		typ := t.text
 		if v, ok := d.text(t); ok {
 			typ = v
 		}
-		if !strings.EqualFold(typ, imageTemplateType) {
+		nested := strings.EqualFold(typ, "Microsoft.Resources/deployments")
+		if !strings.EqualFold(typ, imageTemplateType) && !nested {
 			continue
 		}
 		if c := r.get("condition"); c != nil {
@@ -95,21 +122,230 @@ func (l *loader) deployment(root *jsonNode) {
 				continue
 			}
 		}
-		if c := r.get("copy"); c != nil {
-			l.problems.Errorf(at(c.at), "write the resources out", "a copy loop around an image template is not supported")
+		err := d.each(r.get("copy"), r.get("name"), func() {
+			if nested {
+				found += d.nested(r)
+				return
+			}
+			found++
+			without := *r
+			without.fields = slices.DeleteFunc(slices.Clone(r.fields), func(f jsonField) bool { return f.name == "copy" })
+			if n, err := d.eval(&without); err == nil {
+				d.imageTemplate(n, d)
+			}
+		})
+		if err != nil {
+			found++ // said already
+		}
+	}
+	return found
+}
+
+// most is how often Azure runs a copy loop at most (https://learn.microsoft.com/azure/azure-resource-manager/templates/copy-resources).
+const most = 800
+
+// each calls f once, or as often as a copy loop says.
+func (d *deployment) each(loop, _ *jsonNode, f func()) error {
+	if loop == nil || loop.kind != '{' {
+		f()
+		return nil
+	}
+	n, err := d.loopCount(loop)
+	if err != nil {
+		return err
+	}
+	name := ""
+	if x := loop.get("name"); x != nil {
+		name = x.text
+	}
+	for i := range n {
+		d.loops = append(d.loops, armLoop{name, i})
+		f()
+		d.loops = d.loops[:len(d.loops)-1]
+	}
+	return nil
+}
+
+func (d *deployment) loopCount(loop *jsonNode) (int, error) {
+	c := loop.get("count")
+	if c == nil {
+		d.problems.Errorf(at(loop.at), "add count", "a copy loop has no count")
+		return 0, errSaid
+	}
+	v, err := d.eval(c)
+	if err != nil {
+		return 0, err
+	}
+	if n := jsonNumber(v.text); v.kind == '0' && n == float64(int(n)) && n >= 0 && n <= most {
+		return int(n), nil
+	}
+	d.problems.Errorf(at(c.at), "", "the count of a copy loop must be a whole number of 0 to %d", most)
+	return 0, errSaid
+}
+
+// armLoop is a copy loop that is running.
+type armLoop struct {
+	name  string
+	index int
+}
+
+// copyIndex is copyIndex('name').
+func (d *deployment) copyIndex(name string) (int, error) {
+	for i := len(d.loops) - 1; i >= 0; i-- {
+		if name == "" || strings.EqualFold(d.loops[i].name, name) {
+			return d.loops[i].index, nil
+		}
+	}
+	return 0, fmt.Errorf("there is no copy loop %q here", name)
+}
+
+// copied is the list that a copy loop over a property or variable makes.
+func (d *deployment) copied(item *jsonNode) (*jsonNode, error) {
+	input := item.get("input")
+	if input == nil {
+		d.problems.Errorf(at(item.at), "add input", "a copy loop has no input")
+		return nil, errSaid
+	}
+	out := &jsonNode{kind: '[', at: input.at}
+	var failed error
+	err := d.each(item, nil, func() {
+		if err := d.scope.Budget.Spend(1, 64); err != nil && failed == nil {
+			d.problems.Errorf(at(item.at), "", "%v", err)
+			failed = errSaid
+		}
+		if failed != nil {
+			return
+		}
+		v, err := d.eval(input)
+		if err != nil {
+			failed = err
+			return
+		}
+		out.items = append(out.items, v)
+	})
+	return out, errors.Join(err, failed)
+}
+
+// nested reads the image templates of a deployment inside this one. Its expressions are its own where it says so, as in what Bicep
+// makes of modules; otherwise they are this one's.
+func (d *deployment) nested(r *jsonNode) int {
+	props := r.get("properties")
+	template := props.get("template")
+	if template == nil || template.kind != '{' {
+		return 0 // linked: it is somewhere else
+	}
+	if d.depth >= 5 {
+		d.problems.Errorf(at(r.at), "", "deployments nest more than 5 deep")
+		return 0
+	}
+	inner := false
+	if s := props.get("expressionEvaluationOptions").get("scope"); s != nil {
+		inner = strings.EqualFold(s.text, "inner")
+	}
+	if !inner {
+		return d.build(resources(template))
+	}
+	n := d.newDeployment(template)
+	n.depth, n.scope.Budget, n.fills = d.depth+1, d.scope.Budget, map[string]string{}
+	if p := template.get("parameters"); p != nil {
+		for _, f := range p.fields {
+			v := &armValue{node: f.value}
+			if t := f.value.get("type"); t != nil {
+				v.secure = strings.HasPrefix(strings.ToLower(t.text), "secure")
+			}
+			n.params[strings.ToLower(f.name)] = v
+		}
+	}
+	if p := props.get("parameters"); p != nil {
+		for _, f := range p.fields {
+			to := n.params[strings.ToLower(f.name)]
+			value := f.value.get("value")
+			if to == nil || value == nil {
+				continue
+			}
+			to.set, to.state = true, 3
+			if v, err := d.eval(value); err == nil {
+				to.value, to.state = v.plain(), 2
+				if to.secure {
+					d.hideValue(to.value)
+				}
+			}
+		}
+	}
+	for name, p := range n.params {
+		if !p.set && p.node.get("defaultValue") == nil && p.node.get("nullable") == nil {
+			d.problems.Errorf(at(r.at), "add it to the nested deployment's parameters", "parameter %q of the nested deployment has no value", name)
+			p.state = 3
+		}
+	}
+	n.variables()
+	return n.build(resources(template))
+}
+
+// function calls one that the template defines: { "functions": [{ "namespace": "x", "members": { "f": … } }] }.
+func (d *deployment) function(name string, args []any) (any, error) {
+	space, short, _ := strings.Cut(name, ".")
+	list := d.root.get("functions")
+	if list == nil {
+		return nil, fmt.Errorf("the template defines no functions")
+	}
+	for _, ns := range list.items {
+		if n := ns.get("namespace"); n == nil || !strings.EqualFold(n.text, space) {
 			continue
 		}
-		found++
-		n, err := d.eval(r)
-		if err != nil {
-			continue // said already
+		members := ns.get("members")
+		if members == nil {
+			continue
 		}
-		l.imageTemplate(n, d)
+		for _, m := range members.fields {
+			if !strings.EqualFold(m.name, short) {
+				continue
+			}
+			return d.call(m.value, args)
+		}
 	}
-	if found == 0 && !l.problems.HasErrors() {
-		l.problems.Errorf(diag.Pos{File: root.at.Filename, Line: 1, Column: 1}, "name a template that deploys one", "the deployment template has no resource of type %s", imageTemplateType)
+	return nil, fmt.Errorf("the template defines no function %s", name)
+}
+
+// call evaluates a template's own function: it sees its parameters and nothing else.
+func (d *deployment) call(f *jsonNode, args []any) (any, error) {
+	if d.depth >= 20 {
+		return nil, fmt.Errorf("functions nest more than 20 deep")
 	}
-	d.leftOver()
+	names := f.get("parameters")
+	values := map[string]any{}
+	if names != nil {
+		if len(names.items) != len(args) {
+			return nil, fmt.Errorf("it takes %d arguments, not %d", len(names.items), len(args))
+		}
+		for i, p := range names.items {
+			if n := p.get("name"); n != nil {
+				values[strings.ToLower(n.text)] = args[i]
+			}
+		}
+	}
+	value := f.get("output").get("value")
+	if value == nil {
+		return nil, fmt.Errorf("it has no output")
+	}
+	scope := *d.scope
+	scope.Variable = nil
+	scope.CopyIndex = nil
+	scope.Parameter = func(name string) (any, error) {
+		v, ok := values[strings.ToLower(name)]
+		if !ok {
+			return nil, fmt.Errorf("the function has no parameter %q", name)
+		}
+		return v, nil
+	}
+	inner := *d
+	inner.scope, inner.depth = &scope, d.depth+1
+	scope.Function = inner.function
+	n, err := inner.eval(value)
+	if err != nil {
+		return nil, errSaid
+	}
+	return n.plain(), nil
 }
 
 // bareTemplate reads an image template that stands by itself.
@@ -148,7 +384,8 @@ func (l *loader) newDeployment(root *jsonNode) *deployment {
 		return v
 	}
 	d.scope = &armexpr.Scope{SubscriptionID: or(l.o.Subscription, unknownSubscription), TenantID: or(l.o.Tenant, "tenant-not-known"), ResourceGroup: or(l.o.ResourceGroup, unknownGroup), Location: or(l.o.Location, unknownLocation),
-		Deployment: "ingot", Now: l.o.Now, Budget: armexpr.NewBudget(), Parameter: d.parameter, Variable: d.variable}
+		Deployment: "ingot", Now: l.o.Now, Budget: armexpr.NewBudget(), Parameter: d.parameter, Variable: d.variable,
+		CopyIndex: d.copyIndex, Function: d.function}
 	for _, text := range l.o.Vars {
 		name, value, ok := strings.Cut(text, "=")
 		if !ok {
@@ -244,6 +481,12 @@ func (d *deployment) hideValue(v any) {
 	switch v := v.(type) {
 	case string:
 		d.hide(cty.StringVal(v))
+		// A script's line may hold it as PowerShell or a shell quotes it: the writer's own lines do.
+		for _, quote := range []string{"''", `'\''`} {
+			if strings.Contains(v, "'") {
+				d.hide(cty.StringVal(strings.ReplaceAll(v, "'", quote)))
+			}
+		}
 	case []any:
 		for _, x := range v {
 			d.hideValue(x)
@@ -327,7 +570,11 @@ func (d *deployment) resolveValue(v *armValue, what, name string, n *jsonNode) (
 		return nil, fmt.Errorf("%s %q depends on itself", what, name)
 	}
 	v.state = 1
-	out, err := d.eval(n)
+	read := d.eval
+	if v.loop {
+		read = d.copied
+	}
+	out, err := read(n)
 	if err != nil {
 		v.state = 3
 		return nil, errSaid
@@ -356,6 +603,23 @@ func (d *deployment) eval(n *jsonNode) (*jsonNode, error) {
 	case '{':
 		out.fields = make([]jsonField, 0, len(n.fields))
 		for _, f := range n.fields {
+			if f.name == "copy" && f.value.kind == '[' && !d.bare {
+				for _, item := range f.value.items {
+					name := item.get("name")
+					if name == nil {
+						d.problems.Errorf(at(item.at), "add name", "a copy loop has no name")
+						failed = errSaid
+						continue
+					}
+					v, err := d.copied(item)
+					if err != nil {
+						failed = err
+						continue
+					}
+					out.fields = append(out.fields, jsonField{name.text, f.at, v})
+				}
+				continue
+			}
 			name := f.name
 			if k, err := d.evalText(&jsonNode{kind: '"', text: name, at: f.at}); err == nil && k.kind == '"' {
 				name = k.text

@@ -15,12 +15,16 @@ import (
 // Scope is what an expression may look at. Values are Go's JSON values: nil, bool, float64, string, []any and map[string]any.
 type Scope struct {
 	Parameter, Variable func(name string) (any, error)
-	SubscriptionID      string
-	TenantID            string
-	ResourceGroup       string
-	Location            string // of the resource group
-	Deployment          string
-	Now                 time.Time
+	// CopyIndex is where a copy loop is, from 0; of the innermost one for "". Nil: there is none.
+	CopyIndex func(loop string) (int, error)
+	// Function calls a function that the template defines itself, namespace.name. Nil: there is none.
+	Function       func(name string, args []any) (any, error)
+	SubscriptionID string
+	TenantID       string
+	ResourceGroup  string
+	Location       string // of the resource group
+	Deployment     string
+	Now            time.Time
 	// Budget is what all expressions of one template may use together; NewBudget makes one.
 	Budget *Budget
 }
@@ -31,7 +35,8 @@ type Budget struct{ steps, bytes int }
 // NewBudget allows a million steps and 16 MiB of text.
 func NewBudget() *Budget { return &Budget{1_000_000, 16 << 20} }
 
-func (b *Budget) spend(steps, bytes int) error {
+// Spend takes from the budget; the error says that it is used up.
+func (b *Budget) Spend(steps, bytes int) error {
 	if b == nil {
 		return nil
 	}
@@ -251,7 +256,7 @@ func (e *evaluation) fail(n *node, remedy, format string, args ...any) error {
 }
 
 func (e *evaluation) eval(n *node) (any, error) {
-	if err := e.Budget.spend(1, 0); err != nil {
+	if err := e.Budget.Spend(1, 0); err != nil {
 		return nil, e.fail(n, "", "%v", err)
 	}
 	switch n.kind {

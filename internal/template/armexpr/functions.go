@@ -34,6 +34,9 @@ func (e *evaluation) call(n *node) (any, error) {
 		return v, err
 	}
 	f, ok := functions()[name]
+	if !ok && e.Function != nil && strings.Contains(name, ".") {
+		f, ok = function{0, -1, func(e *evaluation, a []any) (any, error) { return e.Function(name, a) }}, true
+	}
 	if !ok {
 		return nil, e.fail(n, nearest(name), "there is no function %s", n.text)
 	}
@@ -57,7 +60,7 @@ func (e *evaluation) call(n *node) (any, error) {
 	}
 	v, err := f.do(e, args)
 	if err == nil {
-		err = e.Budget.spend(1, size(v))
+		err = e.Budget.Spend(1, size(v))
 	}
 	if err != nil {
 		return nil, e.fail(n, "", "%s: %v", n.text, err)
@@ -123,7 +126,7 @@ func (e *evaluation) lazy(n *node, name string) (any, bool, error) {
 func refused() map[string]string {
 	const deployed = "it asks a resource that is deployed"
 	return map[string]string{"reference": deployed, "references": deployed, "list": deployed, "listkeys": deployed, "listsecrets": deployed, "listaccountsas": deployed, "pickzones": deployed, "providers": "it asks Azure",
-		"getsecret": "it asks a key vault", "copyindex": "it counts inside a copy loop, which image templates have no use for", "newguid": "it is different each time, and works in a parameter's default only",
+		"getsecret": "it asks a key vault", "newguid": "it is different each time, and works in a parameter's default only",
 		"uniquestring": "Azure does not publish how it is computed", "lambda": "lambda expressions are not supported", "map": "lambda expressions are not supported", "filter": "lambda expressions are not supported",
 		"reduce": "lambda expressions are not supported", "sort": "lambda expressions are not supported", "toobject": "lambda expressions are not supported", "managementgroup": "it asks for the scope of another deployment"}
 }
@@ -286,6 +289,25 @@ func allFunctions() map[string]function {
 				return nil, fmt.Errorf("the name of a variable is needed")
 			}
 			return e.Variable(name)
+		}},
+		"copyindex": {0, 2, func(e *evaluation, a []any) (any, error) {
+			if e.CopyIndex == nil {
+				return nil, fmt.Errorf("there is no copy loop here")
+			}
+			loop, offset := "", 0
+			for i := range a {
+				if n, isNumber := integer(a[i]); isNumber {
+					offset = n
+					continue
+				}
+				s, err := text(a, i)
+				if err != nil {
+					return nil, err
+				}
+				loop = s
+			}
+			n, err := e.CopyIndex(loop)
+			return float64(n + offset), err
 		}},
 		"null":  {0, 0, func(*evaluation, []any) (any, error) { return nil, nil }},
 		"true":  {0, 0, func(*evaluation, []any) (any, error) { return true, nil }},
