@@ -9,7 +9,7 @@ lint:
 	gofmt -l . | (! grep .)
 	go vet ./...
 golden:
-	go test ./internal/template -update
+	go test ./internal/template ./internal/engine/vm -update
 bench:
 	go test -run '^$$' -bench . ./bench/... ./internal/communicator ./internal/plan ./internal/sim
 docs: golden

@@ -49,7 +49,11 @@ func (l *loader) imageTemplate(n *jsonNode, dep *deployment) {
 		n = unflatten(n)
 	}
 	n = withoutReadOnly(n)
-	d := l.decoder(nil, "the image template", "template", pos)
+	name := "template"
+	if v := n.get("name"); v != nil && v.kind == '"' && v.text != "" {
+		name = v.text // secrets of two templates in one deployment have names of their own
+	}
+	d := l.decoder(nil, "the image template", name, pos)
 	a := &aib{decoder: d, d: dep, version: apiVersions()[len(apiVersions())-1]}
 	if v := n.get("apiVersion"); v != nil && v.kind == '"' && v.text != "" {
 		a.version = v.text

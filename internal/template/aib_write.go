@@ -3,15 +3,12 @@ package template
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"regexp"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"ingot/internal/image"
-	"ingot/internal/provisioner"
 )
 
 // writeImageBuilder makes one resource; with secrets in it, a deployment template around it whose parameters they are.
@@ -21,19 +18,24 @@ func writeImageBuilder(images []*image.Image) (Written, error) {
 	}
 	img := images[0]
 	var out Written
-	l := &losses{image: img.Name}
+	l := &aibLosses{&losses{image: img.Name}, map[image.Text]quotation{}, "PowerShell"}
+	if img.OS == image.Linux {
+		l.shell = "Shell"
+	}
 	t := toResource(img, l)
 	s := newSecrets()
 	wrapped := false
 	texts := func(v any) string {
 		if t, ok := v.(image.Text); ok {
 			if t.Secret() != "" {
-				return "[parameters('" + s.variable(t) + "')]"
+				return l.lines[t].expression("parameters('" + s.variable(t) + "')")
 			}
 			v = t.Reveal()
 		}
 		text := fmt.Sprint(v)
-		if wrapped && strings.HasPrefix(text, "[") {
+		// Only what ends in a bracket would be an expression: the escape would stay in "[Net.ServicePointManager]::x = y"
+		// (https://learn.microsoft.com/azure/azure-resource-manager/templates/template-expressions, escape characters).
+		if wrapped && strings.HasPrefix(text, "[") && (strings.HasSuffix(text, "]") || strings.HasPrefix(text, "[[")) {
 			return "[" + text
 		}
 		return text
@@ -43,7 +45,7 @@ func writeImageBuilder(images []*image.Image) (Written, error) {
 	}
 	render := func(depth int) []byte {
 		var b bytes.Buffer
-		jsonText{&b, texts}.object(encode(t), depth, list)
+		jsonText{&b, texts, func(k string) string { return texts(k) }}.object(encode(t), depth, list)
 		return b.Bytes()
 	}
 	body := render(0)
@@ -63,15 +65,46 @@ func writeImageBuilder(images []*image.Image) (Written, error) {
 		body = b.Bytes()
 		l.lossy(true, "secrets", "Image Builder has no hidden values: whoever may read the template resource sees them in its customizers")
 	}
-	out.Text, out.Losses, out.Needs = append(body, '\n'), l.list, s.list
+	out.Text, out.Losses, out.Needs, out.value = append(body, '\n'), l.list, s.list, s.value
 	return out, nil
 }
 
+// aibLosses are the losses, and what stands around secrets in lines that are made here.
+type aibLosses struct {
+	*losses
+	lines map[image.Text]quotation // by the secret itself, so that the parameter is the secret and not the line
+	shell string                   // PowerShell or Shell, by the image's system
+}
+
+// version is the api-version that the template was written for, or the first that knows everything that is written.
+func (l *aibLosses) version(t *aibTemplate, old string) string {
+	newest := apiVersions()[len(apiVersions())-1]
+	if !slices.Contains(apiVersions(), old) {
+		return newest
+	}
+	need := old
+	var look func(prefix string, list []written)
+	look = func(prefix string, list []written) {
+		for _, o := range list {
+			need = max(need, since()[prefix+o.name])
+			if block, ok := o.value.([]written); ok {
+				look(prefix+o.name+".", block)
+			}
+		}
+	}
+	look("", encode(t))
+	if strings.HasSuffix(t.Properties.Source.ImageVersionID, "/latest") || t.Properties.Validate != nil {
+		need = max(need, "2022-07-01")
+	}
+	l.lossy(need != old, "apiVersion", need+" is written: "+old+" does not know everything that is written")
+	return need
+}
+
 // toResource is the inverse of aib.toImage.
-func toResource(img *image.Image, l *losses) *aibTemplate {
+func toResource(img *image.Image, l *aibLosses) *aibTemplate {
 	g, m := img.Managed, img.Machine
-	t := &aibTemplate{Type: imageTemplateType, APIVersion: apiVersions()[len(apiVersions())-1], Location: m.Location, Tags: g.Tags, Properties: &aibProperties{}}
-	if t.Name = g.Template; t.Name == "" && !strings.HasPrefix(img.Name, "azure-arm") && aibName.MatchString(img.Name) {
+	t := &aibTemplate{Type: imageTemplateType, APIVersion: apiVersions()[0], Location: m.Location, Tags: g.Tags, Properties: &aibProperties{}}
+	if t.Name = g.Template; t.Name == "" && g.APIVersion == "" && !strings.HasPrefix(img.Name, "azure-arm") && aibName.MatchString(img.Name) {
 		t.Name = img.Name
 	}
 	t.Identity = &aibIdentity{Type: "UserAssigned", UserAssigned: map[string]any{}}
@@ -87,7 +120,7 @@ func toResource(img *image.Image, l *losses) *aibTemplate {
 		l.lossy(true, "build_resource_group_name", "the template needs a region: put it in the place of <region>")
 	}
 	p := t.Properties
-	p.Source = toAIBSource(img, l)
+	p.Source = toAIBSource(img, l.losses)
 	for _, x := range img.Provision {
 		p.Customize = append(p.Customize, customizer(x, l)...)
 	}
@@ -114,13 +147,15 @@ func toResource(img *image.Image, l *losses) *aibTemplate {
 	}
 	p.Timeout, p.StagingGroup, p.ResourceTags = int(g.Timeout/time.Minute), g.StagingGroup, g.ResourceTags
 	p.VM = &aibVM{Size: m.Size, DiskGB: m.OSDiskGB, Identities: m.Identities}
+	if g.ContainerSubnet != "" || g.ProxySize != "" {
+		p.VM.VNet = &aibVNet{ContainerSubnet: g.ContainerSubnet, ProxySize: g.ProxySize}
+	}
 	if n := m.Network; n.VNet != "" {
-		sub := n.Subscription
-		if sub == "" {
-			sub = subscriptionOf(img)
+		if p.VM.VNet == nil {
+			p.VM.VNet = &aibVNet{}
 		}
-		p.VM.VNet = &aibVNet{Subnet: fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Network/virtualNetworks/%s/subnets/%s", sub, or(n.ResourceGroup, "<vnetRgName>"), n.VNet, or(n.Subnet, "<subnetName>")),
-			ContainerSubnet: g.ContainerSubnet, ProxySize: g.ProxySize}
+		p.VM.VNet.Subnet = fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Network/virtualNetworks/%s/subnets/%s", or(n.Subscription, subscriptionOf(img)), or(n.ResourceGroup, "<vnetRgName>"), n.VNet, or(n.Subnet, "<subnetName>"))
+		l.lossy(n.ResourceGroup == "" || n.Subnet == "", "virtual_network_name", "a subnet is named by its id: put its group and name in the place of <vnetRgName> and <subnetName>")
 	}
 	if v := p.VM; v.Size == "" && v.DiskGB == 0 && len(v.Identities) == 0 && v.VNet == nil {
 		p.VM = nil
@@ -129,8 +164,9 @@ func toResource(img *image.Image, l *losses) *aibTemplate {
 		p.DataDisks = append(p.DataDisks, aibDisk{d.GB})
 		l.lossy(d.LUN >= 0, "disk_additional_luns", "the service numbers the disks itself")
 	}
-	toDistribute(img, p, l)
-	onlyArm(img, l)
+	toDistribute(img, p, l.losses)
+	onlyArm(img, l.losses)
+	t.APIVersion = l.version(t, g.APIVersion)
 	return t
 }
 
@@ -161,6 +197,9 @@ func toAIBSource(img *image.Image, l *losses) *aibSource {
 		return &aibSource{Type: "SharedImageVersion", ImageVersionID: fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute/galleries/%s/images/%s/versions/%s", or(s.Subscription, subscriptionOf(img)), s.ResourceGroup, s.Gallery, s.Image, or(s.Version, "latest"))}
 	case image.SharedGalleryImage:
 		l.impossible(s.Community, "shared_image_gallery.community_gallery_image_id", "Image Builder takes no community gallery: copy the image into a gallery of your own")
+		if s.Community {
+			return &aibSource{Type: "SharedImageVersion", ImageVersionID: "<imageVersionId>"}
+		}
 		return &aibSource{Type: "SharedImageVersion", ImageVersionID: s.ID}
 	case image.ManagedImage:
 		return &aibSource{Type: "ManagedImage", ImageID: fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute/images/%s", or(s.Subscription, subscriptionOf(img)), s.ResourceGroup, s.Name)}
@@ -169,166 +208,6 @@ func toAIBSource(img *image.Image, l *losses) *aibSource {
 		return &aibSource{Type: "ManagedImage", ImageID: "<imageId>"}
 	}
 	return nil
-}
-
-// customizer is a provisioner as one or more customizers.
-func customizer(p image.Provision, l *losses) []aibStep {
-	what := strings.TrimSpace("provisioner " + p.Type + " " + p.Name)
-	l.lossy(p.MaxRetries > 0, what+" max_retries", "a customizer is not tried again: repeat inside the script")
-	l.lossy(p.Timeout > 0, what+" timeout", "a customizer has no limit of its own: buildTimeoutInMinutes bounds the build")
-	l.lossy(p.GoOn, what+" continue_on_error", "a customizer that fails fails the build: catch the error inside the script")
-	out := steplist(p, what, l)
-	if p.PauseBefore > 0 && len(out) > 0 {
-		l.lossy(true, what+" pause_before", "written as a customizer that sleeps")
-		if out[0].Type == "Shell" {
-			return append([]aibStep{{Type: "Shell", Inline: []image.Text{image.Plain(fmt.Sprintf("sleep %d", int(p.PauseBefore.Seconds())))}}}, out...)
-		}
-		return append([]aibStep{{Type: "PowerShell", Inline: []image.Text{image.Plain(fmt.Sprintf("Start-Sleep -Seconds %d", int(p.PauseBefore.Seconds())))}}}, out...)
-	}
-	return out
-}
-
-func steplist(p image.Provision, what string, l *losses) []aibStep {
-	switch s := p.Settings.(type) {
-	case *provisioner.PowerShell:
-		return powershellStep(p, s, what, l)
-	case *provisioner.Shell:
-		l.lossy(s.ExecuteCommand != "", what+" execute_command", "fixed by the service: the script runs as a user who may use sudo")
-		l.lossy(s.InlineShebang != "" || s.RemotePath != "" || s.RemoteFolder != "" || s.SkipClean || s.Binary || s.UseEnvVarFile, what+" options", "fixed by the service")
-		l.lossy(s.ExpectDisconnect, what+" expect_disconnect", "there is no restart of Linux guests")
-		var env []image.Text
-		for _, v := range s.EnvironmentVars {
-			env = append(env, prefixed("export ", v))
-		}
-		for _, k := range keys(s.Env) {
-			env = append(env, prefixed("export "+k+"=", s.Env[k]))
-		}
-		l.lossy(len(env) > 0, what+" environment", "written as lines of the script")
-		if s.URI != "" {
-			return []aibStep{{Type: "Shell", Name: p.Name, ScriptURI: s.URI, SHA256: s.SHA256}}
-		}
-		return inlineSteps("Shell", p.Name, env, s.Inline, s.Script, s.Scripts, what, l, aibStep{})
-	case *provisioner.File:
-		switch {
-		case s.SourceURI != "":
-			return []aibStep{{Type: "File", Name: p.Name, SourceURI: s.SourceURI, Destination: s.Destination, SHA256: s.SHA256}}
-		case s.Direction == "download":
-			l.impossible(true, what, "nothing can be downloaded from the build's machine")
-		default:
-			l.impossible(true, what, "the service copies from an address only: upload the file to storage that the template's identity may read, and use a File customizer")
-		}
-		return nil
-	case *provisioner.WindowsRestart:
-		l.lossy(s.CheckRegistry || len(s.RegistryKeys) > 0, what+" check_registry", "the service does not look at the registry after a restart")
-		return []aibStep{{Type: "WindowsRestart", Name: p.Name, RestartCommand: s.RestartCommand, RestartCheckCommand: s.RestartCheckCommand, RestartTimeout: s.RestartTimeout}}
-	case *provisioner.WindowsUpdate:
-		l.lossy(s.Username != "" || !s.Password.IsZero() || s.UpdateMaxRetries != 0 || s.RestartTimeout != 0, what+" options", "the service has search criteria, filters and a limit only")
-		return []aibStep{{Type: "WindowsUpdate", Name: p.Name, SearchCriteria: s.SearchCriteria, Filters: s.Filters, UpdateLimit: s.UpdateLimit}}
-	case *provisioner.Sleep:
-		return []aibStep{{Type: "PowerShell", Name: p.Name, Inline: []image.Text{image.Plain(fmt.Sprintf("Start-Sleep -Seconds %d", int(s.Duration.Seconds())))}}}
-	case *provisioner.WindowsShell:
-		l.impossible(true, what, "there is no customizer for batch: write it in PowerShell")
-	default:
-		l.impossible(true, what, "Image Builder has Shell, PowerShell, File, WindowsRestart and WindowsUpdate only")
-	}
-	return nil
-}
-
-// prefixed is a text with something before it, as secret as it was.
-func prefixed(before string, t image.Text) image.Text {
-	if t.Secret() != "" {
-		return image.Hidden(t.Secret(), before+t.Reveal())
-	}
-	return image.Plain(before + t.Reveal())
-}
-
-var powershellVariable = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)=(?s:(.*))$`)
-
-func powershellStep(p image.Provision, s *provisioner.PowerShell, what string, l *losses) []aibStep {
-	step := aibStep{Type: "PowerShell", Name: p.Name, ScriptURI: s.URI, SHA256: s.SHA256, ValidExitCodes: s.ValidExitCodes}
-	switch {
-	case strings.EqualFold(s.ElevatedUser, "SYSTEM"):
-		step.RunElevated, step.RunAsSystem = true, true
-	case s.ElevatedUser == image.Runtime("User"):
-		step.RunElevated = true
-	case s.ElevatedUser != "":
-		step.RunElevated = true
-		l.lossy(true, what+" elevated_user", "the service runs elevated scripts as its own user or as SYSTEM")
-	}
-	l.lossy(s.ExecutionPolicy != "" && !strings.EqualFold(s.ExecutionPolicy, "bypass"), what+" execution_policy", "fixed by the service: bypass")
-	l.lossy(s.ExecuteCommand != "" || s.ElevatedExecuteCommand != "" || s.UsePwsh || s.RemotePath != "" || s.RemoteEnvVarPath != "" || s.DebugMode != 0 || s.StartRetryTimeout != 0 || s.SkipClean || s.Binary || s.EnvVarFormat != "" || s.ElevatedEnvVarFormat != "",
-		what+" options", "how a script is started is fixed by the service")
-	var text []string
-	for _, x := range s.Inline {
-		text = append(text, x.Reveal())
-	}
-	for _, f := range provisioner.Scan(strings.Join(text, "\n")) {
-		if strings.Contains(f.Summary, "sysprep") {
-			l.lossy(true, what, "it runs sysprep, which the service does itself at the end: left out")
-			return nil
-		}
-	}
-	if s.URI != "" {
-		l.lossy(len(s.EnvironmentVars)+len(s.Env) > 0, what+" environment", "a script at an address gets no variables")
-		return []aibStep{step}
-	}
-	var env []image.Text
-	set := func(name string, value image.Text) {
-		line := "$env:" + name + " = '" + strings.ReplaceAll(value.Reveal(), "'", "''") + "'"
-		if value.Secret() != "" {
-			env = append(env, image.Hidden(value.Secret(), line))
-		} else {
-			env = append(env, image.Plain(line))
-		}
-	}
-	for _, v := range s.EnvironmentVars {
-		if m := powershellVariable.FindStringSubmatch(v.Reveal()); m != nil {
-			value := image.Plain(m[2])
-			if v.Secret() != "" {
-				value = image.Hidden(v.Secret(), m[2])
-			}
-			set(m[1], value)
-		}
-	}
-	for _, k := range keys(s.Env) {
-		set(k, s.Env[k])
-	}
-	l.lossy(len(env) > 0, what+" environment", "written as lines of the script")
-	out := inlineSteps("PowerShell", p.Name, env, s.Inline, s.Script, s.Scripts, what, l, step)
-	if s.PauseAfter > 0 {
-		l.lossy(true, what+" pause_after", "written as a customizer that sleeps")
-		out = append(out, aibStep{Type: "PowerShell", Inline: []image.Text{image.Plain(fmt.Sprintf("Start-Sleep -Seconds %d", int(s.PauseAfter.Seconds())))}})
-	}
-	return out
-}
-
-// inlineSteps are the lines as one customizer, or each script's lines as one.
-func inlineSteps(kind, name string, env, inline []image.Text, script string, scripts []string, what string, l *losses, like aibStep) []aibStep {
-	like.Type, like.Name = kind, name
-	if len(inline) > 0 {
-		like.Inline = append(slices.Clone(env), inline...)
-		return []aibStep{like}
-	}
-	if script != "" {
-		scripts = append([]string{script}, scripts...)
-	}
-	var out []aibStep
-	for _, path := range scripts {
-		raw, err := os.ReadFile(path)
-		if err != nil || len(raw) > 64<<10 || !utf8.Valid(raw) {
-			l.impossible(true, what+" "+base(path), "the script is not there, or too large or no UTF-8 to stand in the template: upload it to storage that the template's identity may read, and use scriptUri")
-			continue
-		}
-		l.lossy(true, what+" "+base(path), "written as the customizer's lines")
-		step := like
-		step.Inline = slices.Clone(env)
-		text := strings.TrimSuffix(strings.ReplaceAll(strings.TrimPrefix(string(raw), "\ufeff"), "\r\n", "\n"), "\n")
-		for _, line := range strings.Split(text, "\n") {
-			step.Inline = append(step.Inline, image.Plain(line))
-		}
-		out = append(out, step)
-	}
-	return out
 }
 
 func toDistribute(img *image.Image, p *aibProperties, l *losses) {
@@ -356,6 +235,7 @@ func toDistribute(img *image.Image, p *aibProperties, l *losses) {
 		case image.ToVHD:
 			p.Distribute = append(p.Distribute, aibDistribute{Type: "VHD", RunOutputName: name(t.Output), Tags: tags(t.Output), URI: t.URI})
 			l.lossy(t.StorageAccount != "", "storage_account", "name the blob's address in uri")
+			l.lossy(t.SASDuration != 0, "sas_token_duration", "fixed by the service; it has no effect on the image")
 		case image.ToGallery:
 			d := aibDistribute{Type: "SharedImage", RunOutputName: name(t.Output), Tags: tags(t.Output), ExcludeFromLatest: t.ExcludeFromLatest,
 				GalleryImageID: fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute/galleries/%s/images/%s", or(t.Subscription, subscriptionOf(img)), t.ResourceGroup, t.Gallery, t.Image)}
@@ -373,6 +253,18 @@ func toDistribute(img *image.Image, p *aibProperties, l *losses) {
 			}
 			if t.Shallow {
 				d.Mode = "Shallow"
+			}
+			own := slices.ContainsFunc(t.Regions, func(r image.Region) bool {
+				return r.Replicas != 0 || r.StorageType != "" || r.DiskEncryptionSetID != ""
+			})
+			if img.Managed.APIVersion != "" && t.StorageType != "Standard_LRS" && !own && t.Replicas == 1 && len(t.Regions) > 0 {
+				// The older form is the one that has one storage type for all regions.
+				d.StorageType = t.StorageType
+				for _, r := range t.Regions {
+					d.OldRegions = append(d.OldRegions, r.Name)
+				}
+				p.Distribute = append(p.Distribute, d)
+				continue
 			}
 			regions := t.Regions
 			if len(regions) == 0 {
@@ -394,7 +286,8 @@ func toDistribute(img *image.Image, p *aibProperties, l *losses) {
 			}
 			l.impossible(t.Specialized, "shared_image_gallery_destination.specialized", "the service always generalises")
 			l.impossible(t.ConfidentialEncryption != "", "confidential_vm_image_encryption_type", "the service builds no confidential image")
-			l.lossy(!t.EndOfLife.IsZero(), "shared_gallery_image_version_end_of_life_date", "set it on the version afterwards")
+			l.impossible(!t.EndOfLife.IsZero(), "shared_gallery_image_version_end_of_life_date", "set it on the version afterwards")
+			l.lossy(t.Timeout != 0 && t.Timeout != time.Hour, "shared_image_gallery_timeout", "buildTimeoutInMinutes bounds the whole build")
 			p.Distribute = append(p.Distribute, d)
 		}
 	}
@@ -407,31 +300,36 @@ func onlyArm(img *image.Image, l *losses) {
 	l.impossible(m.SecureBoot, "secure_boot_enabled", derived)
 	l.impossible(m.VTPM, "vtpm_enabled", derived)
 	l.impossible(m.SecurityType != "", "security_type", derived)
+	l.impossible(m.SecurityEncryption != "", "security_encryption_type", derived)
 	l.impossible(m.DiskEncryptionSetID != "", "disk_encryption_set_id", "the service encrypts with the platform's keys")
 	l.impossible(m.EncryptionAtHost != nil, "encryption_at_host", "the service chooses its machine")
 	l.impossible(m.Spot != nil, "spot", "the service uses no spot machines")
 	l.impossible(m.LicenseType != "", "license_type", "the service uses no hybrid benefit")
-	l.impossible(!m.CustomData.IsZero() || !m.UserData.IsZero(), "custom_data", "the service hands no data to its machine: do it in a customizer")
+	const noData = "the service hands no data to its machine: do it in a customizer"
+	l.impossible(!m.CustomData.IsZero(), "custom_data", noData)
+	l.impossible(!m.UserData.IsZero(), "user_data", noData)
 	l.impossible(!m.CustomScript.IsZero(), "custom_script", "do it in a customizer")
 	l.impossible(m.KeepOSDisk, "keep_os_disk", "the service removes its disks")
-	l.impossible(img.Snapshots != image.Snapshots{}, "managed_image_os_disk_snapshot_name", "the service keeps no snapshots")
+	l.impossible(img.Snapshots.OSDisk != "", "managed_image_os_disk_snapshot_name", "the service keeps no snapshots")
+	l.impossible(img.Snapshots.DataPrefix != "", "managed_image_data_disk_snapshot_prefix", "the service keeps no snapshots")
 	l.impossible(img.SkipImage, "skip_create_image", "a template distributes something")
-	service := []string{}
-	for name, set := range map[string]bool{"disk_caching_type": m.DiskCaching != "" && m.DiskCaching != "ReadWrite", "disk_controller_type": m.DiskController != "", "accelerated_networking": m.AcceleratedNetworking != nil,
-		"allowed_inbound_ip_addresses": len(m.Network.AllowedInbound) > 0, "public_ip_sku": m.Network.PublicIPSKU != "", "private_virtual_network_with_public_ip": m.Network.PublicIP, "boot_diag_storage_account": m.BootDiagnosticsEndpoint != "",
-		"temp_compute_name": m.ComputeName+m.OSDiskName+m.NICName+m.NamePrefix != "", "build_key_vault_name": m.KeyVault != image.KeyVault{}, "managed_image_storage_account_type": m.OSDiskType != "" && m.OSDiskType != "Standard_LRS",
-		"temp_resource_group_name": m.TempGroup != "", "async_resourcegroup_delete": m.AsyncDelete, "polling_duration_timeout": m.APITimeout != 0 && m.APITimeout != 15*time.Minute,
-		"communicator": c.User != "packer" || !c.Password.IsZero() || c.Host != "" || c.Timeout != 30*time.Minute && c.Timeout != 20*time.Minute} {
-		if set {
-			service = append(service, name)
-		}
+	tuned := c.User != "packer" || !c.Password.IsZero() || c.Host != "" || c.Pause != 0 || c.NoProxy || !slices.Contains([]int{22, 5985, 5986}, c.Port) || c.Timeout != 30*time.Minute && c.Timeout != 20*time.Minute || !reflect.ValueOf(c.SSH).IsZero()
+	k, n := m.KeyVault, m.Network
+	for _, x := range []struct {
+		option string
+		set    bool
+	}{
+		{"accelerated_networking", m.AcceleratedNetworking != nil}, {"allowed_inbound_ip_addresses", len(n.AllowedInbound) > 0}, {"async_resourcegroup_delete", m.AsyncDelete}, {"boot_diag_storage_account", m.BootDiagnosticsEndpoint != ""},
+		{"build_key_vault_name", k.Name != ""}, {"build_key_vault_secret_name", k.SecretName != ""}, {"build_key_vault_sku", k.SKU != ""}, {"communicator", tuned}, {"custom_resource_build_prefix", m.NamePrefix != ""},
+		{"disk_caching_type", m.DiskCaching != "" && m.DiskCaching != "ReadWrite"}, {"disk_controller_type", m.DiskController != ""}, {"managed_image_storage_account_type", m.OSDiskType != "" && m.OSDiskType != "Standard_LRS"},
+		{"polling_duration_timeout", m.APITimeout != 0 && m.APITimeout != 15*time.Minute}, {"private_virtual_network_with_public_ip", n.PublicIP}, {"public_ip_sku", n.PublicIPSKU != ""}, {"skip_create_build_key_vault", k.Skip},
+		{"temp_compute_name", m.ComputeName != ""}, {"temp_nic_name", m.NICName != ""}, {"temp_os_disk_name", m.OSDiskName != ""}, {"temp_resource_group_name", m.TempGroup != ""}, {"winrm_expiration_time", k.Expires != 0},
+	} {
+		l.lossy(x.set, x.option, "fixed by the service; it has no effect on the image")
 	}
-	slices.Sort(service)
-	for _, name := range service {
-		l.lossy(true, name, "fixed by the service; it has no effect on the image")
-	}
+	l.lossy(len(img.Tags) > 0, "azure_tags", "written as artifactTags of each target: what the service makes for the build goes without them")
 	id := img.Identity
-	l.lossy(id.ClientID != "" || !id.ClientSecret.IsZero() || id.AzureCLI, "client_id", "the template resource is made by whoever deploys it, and built as its user-assigned identity")
+	l.lossy(id.ClientID != "" || id.AzureCLI || id.OIDCRequestURL != "", "client_id", "the template resource is made by whoever deploys it, and built as its user-assigned identity")
 	l.impossible(len(img.Cleanup) > 0, "error-cleanup-provisioner", "the service has none")
 	l.impossible(len(img.Manifests)+len(img.After) > 0, "post-processor", "the service has none: read the run outputs")
 }

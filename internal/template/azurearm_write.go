@@ -180,6 +180,8 @@ func fromTargets(img *image.Image, o *azureARM, l *losses) {
 			galleries++
 			o.Destinations = append(o.Destinations, toDestination(&t, o, l))
 			if galleries > 1 {
+				l.lossy(img.Managed.APIVersion != "", "distribute "+t.Image, "Packer publishes to one gallery in a build, Ingot to all")
+				l.lossy(t.ExcludeFromLatest != o.ExcludeFromLatest, "distribute.excludeFromLatest", "azure-arm has one for all galleries: the first one's is written")
 				continue
 			}
 			if t.Timeout != time.Hour {
@@ -230,6 +232,7 @@ func toDestination(t *image.ToGallery, o *azureARM, l *losses) armDestination {
 // fromManaged lists what only Image Builder has.
 func fromManaged(img *image.Image, l *losses) {
 	g := img.Managed
+	l.lossy(g.APIVersion != "", "deprovisioning", "Image Builder generalises the machine by itself, and so does Ingot: for Packer add a last provisioner that does (sysprep, or waagent -deprovision+user)")
 	l.lossy(len(g.Identities) > 0, "identity", "the build signs in as whoever runs it, not as the template's identity")
 	l.impossible(len(g.Tags) > 0, "tags", "azure-arm has no template resource that could carry tags")
 	l.lossy(len(g.ResourceTags) > 0, "managedResourceTags", "azure_tags would be written on the image as well: they are left out")

@@ -226,14 +226,22 @@ func (in inside) body(l *loader, b hcl.Body) hcl.Body {
 
 // meta are the options that every provisioner has.
 type meta struct {
-	Name        string         `hcl:"name"`
-	Only        []string       `hcl:"only"`
-	Except      []string       `hcl:"except"`
-	PauseBefore time.Duration  `hcl:"pause_before"`
-	MaxRetries  int            `hcl:"max_retries"`
-	Timeout     time.Duration  `hcl:"timeout"`
-	GoOn        bool           `hcl:"continue_on_error"`
-	Override    hcl.Expression `hcl:"override"`
+	// Name is shown with the step.
+	Name string `hcl:"name"`
+	// Only names the sources that it runs for: azure-arm.win11, or win11.
+	Only []string `hcl:"only"`
+	// Except names sources that it does not run for.
+	Except []string `hcl:"except"`
+	// PauseBefore waits before it.
+	PauseBefore time.Duration `hcl:"pause_before"`
+	// MaxRetries is how often it is tried again.
+	MaxRetries int `hcl:"max_retries"`
+	// Timeout bounds one try.
+	Timeout time.Duration `hcl:"timeout"`
+	// GoOn is whether a failure does not fail the build.
+	GoOn bool `hcl:"continue_on_error"`
+	// Override changes options for single sources, by their name.
+	Override hcl.Expression `hcl:"override"`
 }
 
 // provision decodes one provisioner for one source; false when it is not for that source, or there is none of its kind.

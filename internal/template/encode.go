@@ -10,20 +10,21 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/hcl/v2/hclwrite"
-	"github.com/zclconf/go-cty/cty"
+	"unicode"
 
 	"ingot/internal/image"
 	"ingot/internal/template/braces"
 )
 
 // written is an option on its way out: the inverse of what the decoder reads. A value is nil, bool, int64, float64, string,
-// image.Text, []any, [][2]any in order for a map, or []written for a block.
+// image.Text, exact, []any, [][2]any in order for a map, or []written for a block.
 type written struct {
 	name  string
 	value any
 }
+
+// exact is a text in a value of any form, such as Chef's json: the decoder does not look for actions in it.
+type exact string
 
 // encode lists the options of a settings struct that are set, in the order of its fields.
 func encode(v any) []written { return encodeStruct(reflect.ValueOf(v).Elem()) }
@@ -59,46 +60,60 @@ func encodeStruct(v reflect.Value) (out []written) {
 	return out
 }
 
-// plainValue is a field's value in the few kinds that written knows.
+// plainValue is a field's value in the few kinds that written knows; false for a list or map with
+// nothing in it, which is as good as none.
 func plainValue(f reflect.Value) (any, bool) {
-	switch x := f.Interface().(type) {
-	case image.Text, string, bool, any:
-		if d, ok := f.Interface().(time.Duration); ok {
-			return duration(d), true
-		}
-		switch f.Kind() {
-		case reflect.Int, reflect.Int32, reflect.Int64:
-			return f.Int(), true
-		case reflect.Float64:
-			return f.Float(), true
-		case reflect.Pointer:
-			return plainValue(f.Elem())
-		case reflect.Slice:
-			var list []any
-			for i := range f.Len() {
-				e, ok := plainValue(f.Index(i))
-				if ok {
-					list = append(list, e)
-				}
-			}
-			return list, len(list) > 0
-		case reflect.Map:
-			var pairs [][2]any
-			for _, k := range keysOf(f) {
-				if e, ok := plainValue(f.MapIndex(reflect.ValueOf(k))); ok {
-					pairs = append(pairs, [2]any{k, e})
-				}
-			}
-			return pairs, true
-		case reflect.Interface:
-			if f.IsNil() {
-				return nil, true
-			}
-			return plainValue(f.Elem())
-		}
-		return x, true
+	if d, ok := f.Interface().(time.Duration); ok {
+		return duration(d), true
 	}
-	return nil, false
+	switch f.Kind() {
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return f.Int(), true
+	case reflect.Float64:
+		return f.Float(), true
+	case reflect.Pointer:
+		return plainValue(f.Elem())
+	case reflect.Slice:
+		var list []any
+		for i := range f.Len() {
+			if e, ok := plainValue(f.Index(i)); ok {
+				list = append(list, e)
+			}
+		}
+		return list, len(list) > 0
+	case reflect.Map:
+		var pairs [][2]any
+		for _, k := range keysOf(f) {
+			if e, ok := plainValue(f.MapIndex(reflect.ValueOf(k))); ok {
+				pairs = append(pairs, [2]any{k, e})
+			}
+		}
+		return pairs, len(pairs) > 0
+	case reflect.Interface:
+		return exactly(f.Interface()), true
+	}
+	return f.Interface(), true
+}
+
+// exactly is a value of any form with everything in it, empty lists and null too.
+func exactly(v any) any {
+	switch v := v.(type) {
+	case string:
+		return exact(v)
+	case []any:
+		list := make([]any, len(v))
+		for i, e := range v {
+			list[i] = exactly(e)
+		}
+		return list
+	case map[string]any:
+		pairs := [][2]any{}
+		for _, k := range keys(v) {
+			pairs = append(pairs, [2]any{k, exactly(v[k])})
+		}
+		return pairs
+	}
+	return v
 }
 
 func keysOf(m reflect.Value) []string {
@@ -125,30 +140,46 @@ func duration(d time.Duration) string {
 
 // secrets are the variables that a written template gets for values that must not stand in it.
 type secrets struct {
-	names map[string]string // of the hidden text -> of the variable
-	list  []string          // the variables, in the order they were met
-	taken map[string]bool
+	names  map[[2]string]string // of the hidden text and its value -> of the variable: images may share a text's name
+	values map[string]image.Text
+	list   []string // the variables, in the order they were met
+	taken  map[string]bool
 }
 
-func newSecrets() *secrets { return &secrets{names: map[string]string{}, taken: map[string]bool{}} }
+func newSecrets() *secrets {
+	return &secrets{names: map[[2]string]string{}, values: map[string]image.Text{}, taken: map[string]bool{}}
+}
 
 var notName = regexp.MustCompile(`[^A-Za-z0-9]+`)
 
 // variable is the name of the variable for a hidden text.
 func (s *secrets) variable(t image.Text) string {
-	if v, ok := s.names[t.Secret()]; ok {
+	id := [2]string{t.Secret(), t.Reveal()}
+	if v, ok := s.names[id]; ok {
 		return v
 	}
-	base := strings.Trim(notName.ReplaceAllString(t.Secret()[strings.LastIndexAny(t.Secret(), "./")+1:], "_"), "_")
+	name := s.free(strings.Trim(notName.ReplaceAllString(t.Secret()[strings.LastIndexAny(t.Secret(), "./")+1:], "_"), "_"))
+	s.names[id], s.values[name] = name, t
+	s.list = append(s.list, name)
+	return name
+}
+
+// value is what a variable stands for.
+func (s *secrets) value(name string) (string, bool) {
+	t, ok := s.values[name]
+	return t.Reveal(), ok
+}
+
+// free is a name like base that no other variable has.
+func (s *secrets) free(base string) string {
 	if base == "" || base[0] >= '0' && base[0] <= '9' {
-		base = "secret_" + base
+		base = strings.Trim("secret_"+base, "_")
 	}
 	name := base
 	for i := 2; s.taken[name]; i++ {
 		name = base + "_" + strconv.Itoa(i)
 	}
-	s.taken[name], s.names[t.Secret()] = true, name
-	s.list = append(s.list, name)
+	s.taken[name] = true
 	return name
 }
 
@@ -167,8 +198,9 @@ func literal(s string) string {
 
 // hclText writes HCL.
 type hclText struct {
-	b *bytes.Buffer
-	s *secrets
+	b       *bytes.Buffer
+	s       *secrets
+	running bool // in a provisioner or post-processor, where build.User and the like may stand
 }
 
 func (w hclText) body(list []written, depth int) {
@@ -184,7 +216,7 @@ func (w hclText) body(list []written, depth int) {
 	}
 }
 
-var runtimeText = regexp.MustCompile("\\{\\{ build `([A-Za-z]+)` \\}\\}")
+var runtimeText = regexp.MustCompile("\\{\\{ build `(" + strings.Join(image.RuntimeNames(), "|") + ")` \\}\\}")
 
 // value is an expression.
 func (w hclText) value(v any, depth int) string {
@@ -196,11 +228,9 @@ func (w hclText) value(v any, depth int) string {
 		}
 		return w.value(v.Reveal(), depth)
 	case string:
-		text := string(hclwrite.TokensForValue(cty.StringVal(literal(v))).Bytes())
-		if m := runtimeText.FindStringSubmatch(v); m != nil && m[0] == v {
-			return "build." + m[1]
-		}
-		return runtimeText.ReplaceAllString(text, "$${build.$1}")
+		return w.text(literal(v))
+	case exact:
+		return quotedHCL(string(v))
 	case []any:
 		if len(v) == 0 {
 			return "[]"
@@ -215,7 +245,8 @@ func (w hclText) value(v any, depth int) string {
 		var b strings.Builder
 		b.WriteString("{\n")
 		for _, p := range v {
-			fmt.Fprintf(&b, "%s%s = %s\n", indent, w.value(p[0], depth), w.value(p[1], depth+1))
+			// The decoder looks for actions in values only.
+			fmt.Fprintf(&b, "%s%s = %s\n", indent, quotedHCL(fmt.Sprint(p[0])), w.value(p[1], depth+1))
 		}
 		return b.String() + strings.Repeat("  ", depth) + "}"
 	case nil:
@@ -226,10 +257,67 @@ func (w hclText) value(v any, depth int) string {
 	return fmt.Sprint(v)
 }
 
+// text is a text whose placeholders of a running build are written in HCL's own way.
+func (w hclText) text(s string) string {
+	if !w.running {
+		return quotedHCL(s)
+	}
+	var b strings.Builder
+	end := 0
+	for _, m := range runtimeText.FindAllStringSubmatchIndex(s, -1) {
+		if m[0] == 0 && m[1] == len(s) {
+			return "build." + s[m[2]:m[3]]
+		}
+		b.WriteString(escaped(s[end:m[0]], true) + "${build." + s[m[2]:m[3]] + "}")
+		end = m[1]
+	}
+	return `"` + b.String() + escaped(s[end:], false) + `"`
+}
+
+// quotedHCL is a text as HCL writes it.
+func quotedHCL(s string) string { return `"` + escaped(s, false) + `"` }
+
+// escaped is a text for the inside of a quoted HCL template; joined says that an interpolation follows, so that a last $ must not
+// meet it (https://github.com/hashicorp/hcl/blob/main/hclsyntax/spec.md, template literals).
+func escaped(s string, joined bool) string {
+	var b strings.Builder
+	list := []rune(strings.ToValidUTF8(s, "\ufffd"))
+	for i, r := range list {
+		next := rune(0)
+		if i+1 < len(list) {
+			next = list[i+1]
+		} else if joined {
+			next = '$'
+		}
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteString("\\" + string(r))
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case (r == '$' || r == '%') && next == '{':
+			b.WriteString(string(r) + string(r))
+		case (r == '$' || r == '%') && (next == '$' || next == '%'):
+			fmt.Fprintf(&b, `\u%04x`, r)
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r < 1<<16:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	return b.String()
+}
+
 // jsonText writes JSON in the order of the options. texts says how a text and a secret are written.
 type jsonText struct {
 	b     *bytes.Buffer
-	texts func(v any) string // v is a string or an image.Text
+	texts func(v any) string    // v is a string, an exact or an image.Text
+	keys  func(k string) string // a map's key; nil: as it is
 }
 
 // object writes options as members. Blocks of one name in a row become a list when lists says so, or when there are several.
@@ -281,7 +369,7 @@ func (w jsonText) object(list []written, depth int, lists func(name string) bool
 func (w jsonText) value(v any, depth int) {
 	indent := strings.Repeat("  ", depth+1)
 	switch v := v.(type) {
-	case string, image.Text:
+	case string, exact, image.Text:
 		w.b.WriteString(quoted(w.texts(v)))
 	case []any:
 		if len(v) == 0 {
@@ -307,7 +395,11 @@ func (w jsonText) value(v any, depth int) {
 			if i > 0 {
 				w.b.WriteString(",")
 			}
-			fmt.Fprintf(w.b, "\n%s%s: ", indent, quoted(fmt.Sprint(p[0])))
+			key := fmt.Sprint(p[0])
+			if w.keys != nil {
+				key = w.keys(key)
+			}
+			fmt.Fprintf(w.b, "\n%s%s: ", indent, quoted(key))
 			w.value(p[1], depth+1)
 		}
 		fmt.Fprintf(w.b, "\n%s}", strings.Repeat("  ", depth))

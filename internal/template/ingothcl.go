@@ -302,11 +302,14 @@ func (l *loader) ingotHostPool(d *decoder, b *hcl.Block) {
 	l.scoped(d, o.ingotScope, func(img *image.Image) { img.HostPools = append(img.HostPools, pool) })
 }
 
+// testKinds are the provisioners that can be a test.
+func testKinds() []string { return []string{"powershell", "windows-shell", "shell", "file", "inspec"} }
+
 // ingotTest reads a test: a provisioner that is tried on a machine made of the finished image.
 func (l *loader) ingotTest(b *hcl.Block) {
 	pos := at(b.TypeRange)
 	kind := b.Labels[0]
-	if _, ok := provisioner.New(kind); !ok || !slices.Contains([]string{"powershell", "windows-shell", "shell", "file", "inspec"}, kind) {
+	if _, ok := provisioner.New(kind); !ok || !slices.Contains(testKinds(), kind) {
 		l.problems.Errorf(at(b.LabelRanges[0]), "use powershell, windows-shell, shell, file or inspec", "%q is no kind of test", kind)
 		return
 	}

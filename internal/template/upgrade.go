@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 
+	"ingot/internal/image"
 	"ingot/internal/provisioner"
 	"ingot/internal/template/braces"
 )
@@ -53,7 +55,7 @@ func Convert(r *Result, to Language, o Options) (Written, error) {
 		if err != nil {
 			return Written{}, fmt.Errorf("cannot convert: %w", err)
 		}
-		u := &upgrade{root: root, locals: map[string]bool{}, labels: map[string]string{}}
+		u := &upgrade{root: root, locals: map[string]bool{}, labels: map[string]string{}, names: map[string]string{}, s: newSecrets()}
 		return u.write(), nil
 	}
 	w, err := Write(r.Images, to)
@@ -76,7 +78,11 @@ type upgrade struct {
 	out    Written
 	locals map[string]bool   // variables whose default is computed: HCL has only locals for that
 	labels map[string]string // builder's name -> its label
-	extra  []string          // variables made for secrets that stood in the template
+	names  map[string]string // variable -> what HCL calls it
+	s      *secrets          // variables made for secrets that stood in the template
+
+	running bool // in the build, where build.User and the like may stand
+	exact   bool // in a value of any form, over whose texts no engine runs in HCL
 }
 
 func (u *upgrade) write() Written {
@@ -86,32 +92,22 @@ func (u *upgrade) write() Written {
 	taken := map[string]bool{}
 	builders := u.items("builders")
 	for _, b := range builders {
-		name := b.get("type").text
-		if n := b.get("name"); n != nil && n.text != "" {
-			name = n.text
-		}
-		label := strings.Trim(notName.ReplaceAllString(name, "_"), "_")
-		if label == "" || label[0] >= '0' && label[0] <= '9' {
-			label = "image_" + label
-		}
-		for i := 2; taken[label]; i++ {
-			label = fmt.Sprintf("%s_%d", strings.TrimRight(label, "_0123456789"), i)
-		}
-		taken[label] = true
+		name := nameOf(b)
+		label := labelOf(name, taken)
 		u.labels[name] = label
+		if label != name {
+			u.out.Losses = append(u.out.Losses, Loss{Field: "builders.name", Kind: "lossy", Reason: fmt.Sprintf("HCL cannot name a source %q: it is %s", name, label)})
+		}
 		fields := map[string]field{}
 		collect(reflect.ValueOf(&azureARM{}).Elem(), fields)
 		fmt.Fprintf(&u.b, "\nsource %q %q {\n", b.get("type").text, label)
 		u.body(b, fields, 1, "type", "name")
 		u.b.WriteString("}\n")
 	}
+	u.running = true
 	u.b.WriteString("\nbuild {\n  sources = [\n")
 	for _, b := range builders {
-		name := b.get("type").text
-		if n := b.get("name"); n != nil && n.text != "" {
-			name = n.text
-		}
-		fmt.Fprintf(&u.b, "    \"source.%s.%s\",\n", b.get("type").text, u.labels[name])
+		fmt.Fprintf(&u.b, "    \"source.%s.%s\",\n", b.get("type").text, u.labels[nameOf(b)])
 	}
 	u.b.WriteString("  ]\n")
 	for _, p := range u.items("provisioners") {
@@ -132,17 +128,20 @@ func (u *upgrade) write() Written {
 		u.b.WriteString("  }\n")
 	}
 	u.b.WriteString("}\n")
-	text := u.b.Bytes()
-	if len(u.extra) > 0 {
-		var more bytes.Buffer
-		for _, v := range u.extra {
-			fmt.Fprintf(&more, "\nvariable %q {\n  type      = string\n  sensitive = true\n}\n", v)
-		}
-		text = append(text, more.Bytes()...)
-		u.out.Needs = u.extra
+	for _, v := range u.s.list {
+		fmt.Fprintf(&u.b, "\nvariable %q {\n  type      = string\n  sensitive = true\n}\n", v)
 	}
-	u.out.Text = hclwrite.Format(text)
+	u.out.Needs, u.out.value = append(u.out.Needs, u.s.list...), u.s.value
+	u.out.Text = hclwrite.Format(u.b.Bytes())
 	return u.out
+}
+
+// nameOf is a builder's name: its type when it has none.
+func nameOf(b *jsonNode) string {
+	if n := b.get("name"); n != nil && n.text != "" {
+		return n.text
+	}
+	return b.get("type").text
 }
 
 func (u *upgrade) items(name string) []*jsonNode {
@@ -177,7 +176,13 @@ func (u *upgrade) packer() {
 	if v := u.root.get("min_packer_version"); v != nil {
 		fmt.Fprintf(&u.b, "  required_version = \">= %s\"\n", strings.TrimLeft(v.text, ">=v "))
 	}
-	u.b.WriteString("  required_plugins {\n    azure = {\n      source  = \"github.com/hashicorp/azure\"\n      version = \">= 2.0.0\"\n    }\n  }\n}\n")
+	var kinds []string
+	for _, p := range append(slices.Clone(u.items("provisioners")), u.root.get("error-cleanup-provisioner")) {
+		if t := p.get("type"); t != nil {
+			kinds = append(kinds, t.text)
+		}
+	}
+	u.b.WriteString(plugins(kinds) + "}\n")
 }
 
 func (u *upgrade) variables() {
@@ -194,26 +199,37 @@ func (u *upgrade) variables() {
 		if braces.Has(text) && !onlyEnv(text) {
 			u.locals[f.name] = true
 		}
+		if hclsyntax.ValidIdentifier(f.name) {
+			u.names[f.name], u.s.taken[f.name] = f.name, true
+		}
+	}
+	for _, f := range n.fields {
+		if u.names[f.name] == "" {
+			u.names[f.name] = u.s.free(strings.Trim(notName.ReplaceAllString(f.name, "_"), "_"))
+			u.out.Losses = append(u.out.Losses, Loss{Field: "variables." + f.name, Kind: "lossy", Reason: "HCL cannot name a variable so: it is " + u.names[f.name]})
+		}
 	}
 	for _, f := range n.fields {
 		text, given := scalar(f.value)
-		name := f.name
-		if u.locals[name] {
-			fmt.Fprintf(&u.b, "\nlocal %q {\n  expression = %s\n", name, u.text(text, "variables."+name))
-			if secret[name] {
-				u.b.WriteString("  sensitive = true\n")
-			}
-			u.b.WriteString("}\n")
-			continue
+		name := u.names[f.name]
+		sensitive := ""
+		if secret[f.name] {
+			sensitive = "  sensitive = true\n"
 		}
 		fmt.Fprintf(&u.b, "\nvariable %q {\n  type = string\n", name)
-		if given {
-			fmt.Fprintf(&u.b, "  default = %s\n", u.text(text, "variables."+name))
+		switch {
+		case u.locals[f.name]:
+			// A default can compute nothing: the local does, unless somebody sets the variable.
+			fmt.Fprintf(&u.b, "  default = null\n%s}\n\nlocal %q {\n  expression = var.%s != null ? var.%s : %s\n%s}\n", sensitive, name, name, name, u.text(text, "variables."+f.name), sensitive)
+			continue
+		case given && sensitive != "" && text != "" && !braces.Has(text):
+			u.out.Needs = append(u.out.Needs, name)
+			u.s.values[name] = image.Hidden(name, text)
+			u.out.Losses = append(u.out.Losses, Loss{Field: "variables." + f.name, Kind: "lossy", Reason: "the default of a sensitive variable is a secret and is not written: give it from outside"})
+		case given:
+			fmt.Fprintf(&u.b, "  default = %s\n", u.text(text, "variables."+f.name))
 		}
-		if secret[name] {
-			u.b.WriteString("  sensitive = true\n")
-		}
-		u.b.WriteString("}\n")
+		u.b.WriteString(sensitive + "}\n")
 	}
 }
 
@@ -226,17 +242,32 @@ func onlyEnv(text string) bool {
 
 // text is a text as an expression; what changes its meaning is noted.
 func (u *upgrade) text(s, where string) string {
+	if uses, err := braces.Uses(s); !u.exact && err == nil && len(uses) == 0 && constant.MatchString(s) {
+		// A text that makes braces is left to the engine, which runs over texts of HCL too: written out, they would be run.
+		return quotedHCL(s)
+	}
 	expr, exact, why := braces.ToHCL(s, func(user string) string {
 		if u.locals[user] {
-			return "local." + user
+			return "local." + u.names[user]
 		}
-		return "var." + user
+		return "var." + u.names[user]
 	})
 	if !exact {
 		u.out.Losses = append(u.out.Losses, Loss{Field: where, Kind: "lossy", Reason: why})
 	}
+	if !u.running {
+		for range 2 { // of two side by side the first pass finds one
+			expr = inSource.ReplaceAllString(expr, "$1{{ build `$2` }}")
+		}
+	}
 	return unwrapped(expr)
 }
+
+// inSource is a value of a running build where HCL does not let it stand; the engine that runs over its texts leaves it as it is.
+var inSource = regexp.MustCompile(`(^|[^$])\$\{build\.([A-Za-z]+)\}`)
+
+// constant is an action that says a text, such as {{`{{`}}.
+var constant = regexp.MustCompile("\\{\\{-?\\s*[`\"]")
 
 var single = regexp.MustCompile(`^"\$\{([^{}]*)\}"$`)
 
@@ -286,9 +317,8 @@ func (u *upgrade) body(n *jsonNode, fields map[string]field, depth int, skip ...
 				fmt.Fprintf(&u.b, "%s}\n", indent)
 			}
 		case known && fd.secret && f.value.kind == '"' && f.value.text != "" && !braces.Has(f.value.text):
-			u.extra = append(u.extra, f.name)
 			u.out.Losses = append(u.out.Losses, Loss{Field: f.name, Kind: "lossy", Reason: "the secret stood in the template: a variable takes its place"})
-			fmt.Fprintf(&u.b, "%s%s = var.%s\n", indent, f.name, f.name)
+			fmt.Fprintf(&u.b, "%s%s = var.%s\n", indent, f.name, u.s.variable(image.Hidden(f.name, f.value.text)))
 		case f.name == "only" || f.name == "except":
 			fmt.Fprintf(&u.b, "%s%s = [", indent, f.name)
 			for i, x := range f.value.items {
@@ -296,24 +326,26 @@ func (u *upgrade) body(n *jsonNode, fields map[string]field, depth int, skip ...
 					u.b.WriteString(", ")
 				}
 				name := x.text
-				if l, ok := u.labels[name]; ok {
+				if l, ok := u.labels[strings.TrimPrefix(name, "azure-arm.")]; ok {
 					name = "azure-arm." + l
 				}
-				fmt.Fprintf(&u.b, "%q", name)
+				u.b.WriteString(quotedHCL(name))
 			}
 			u.b.WriteString("]\n")
 		case f.name == "override":
 			fmt.Fprintf(&u.b, "%soverride = {\n", indent)
 			for _, o := range f.value.fields {
 				name := o.name
-				if l, ok := u.labels[name]; ok {
+				if l, ok := u.labels[strings.TrimPrefix(name, "azure-arm.")]; ok {
 					name = l
 				}
-				fmt.Fprintf(&u.b, "%s  %q = %s\n", indent, name, u.value(o.value, "override", depth+1))
+				fmt.Fprintf(&u.b, "%s  %s = %s\n", indent, quotedHCL(name), u.value(o.value, "override", depth+1))
 			}
 			fmt.Fprintf(&u.b, "%s}\n", indent)
 		default:
+			u.exact = known && fd.v.Kind() == reflect.Interface
 			fmt.Fprintf(&u.b, "%s%s = %s\n", indent, f.name, u.value(f.value, f.name, depth))
+			u.exact = false
 		}
 	}
 }
@@ -354,7 +386,7 @@ func (u *upgrade) value(n *jsonNode, where string, depth int) string {
 		var b strings.Builder
 		b.WriteString("{\n")
 		for _, f := range n.fields {
-			fmt.Fprintf(&b, "%s%q = %s\n", indent, f.name, u.value(f.value, where, depth+1))
+			fmt.Fprintf(&b, "%s%s = %s\n", indent, quotedHCL(f.name), u.value(f.value, where, depth+1))
 		}
 		return b.String() + strings.Repeat("  ", depth) + "}"
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,6 +19,8 @@ type Written struct {
 	Text   []byte
 	Losses []Loss   // what the language cannot say, or not exactly
 	Needs  []string // variables, or parameters, that stand for secrets and must be given a value
+
+	value func(name string) (string, bool) // of what Needs names; a function, so that printing a Written shows none
 }
 
 // Write makes a template of images in a language. What it says, it says exactly, but for the losses: read again, it is the same
@@ -40,8 +43,16 @@ func label(img *image.Image, taken map[string]bool) string {
 	if img.Managed.Template != "" || strings.ContainsAny(img.Name, "/ ") {
 		name = img.Name
 	}
-	name = strings.Trim(notName.ReplaceAllString(name, "_"), "_")
-	if name == "" || name[0] >= '0' && name[0] <= '9' {
+	return labelOf(name, taken)
+}
+
+// notLabel is what a source's label cannot hold: it is an identifier of HCL, which may have hyphens.
+var notLabel = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+
+// labelOf is a name as a source's label that no other has.
+func labelOf(name string, taken map[string]bool) string {
+	name = notLabel.ReplaceAllString(name, "_")
+	if name = strings.Trim(name, "_"); name == "" || name[0] >= '0' && name[0] <= '9' || name[0] == '-' {
 		name = "image_" + name
 	}
 	out := name
@@ -53,27 +64,27 @@ func label(img *image.Image, taken map[string]bool) string {
 }
 
 // steps are an image's provisioners as options, meta options first.
-func steps(list []image.Provision, l *losses) [][]written {
+func steps(list []image.Provision) [][]written {
 	var out [][]written
 	for _, p := range list {
 		m := meta{Name: p.Name, PauseBefore: p.PauseBefore, MaxRetries: p.MaxRetries, Timeout: p.Timeout, GoOn: p.GoOn}
 		options := append(encode(&m), encode(p.Settings)...)
-		l.remote(p)
 		out = append(out, append([]written{{"", p.Type}}, options...))
 	}
 	return out
 }
 
 // remote says of what only Image Builder fetches that it is not written.
-func (l *losses) remote(p image.Provision) {
+func (l *losses) remote(p image.Provision, aib bool) {
 	const why = "Packer takes scripts and files of this machine: download it, check its checksum, and name the file"
 	switch s := p.Settings.(type) {
 	case *provisioner.PowerShell:
-		l.impossible(s.URI != "", "customize "+p.Name+" scriptUri "+s.URI, why)
+		l.lossy(s.URI != "", "customize "+p.Name+" scriptUri "+s.URI, why)
 	case *provisioner.Shell:
-		l.impossible(s.URI != "", "customize "+p.Name+" scriptUri "+s.URI, why)
+		l.lossy(s.URI != "", "customize "+p.Name+" scriptUri "+s.URI, why)
+		l.lossy(aib, "customize "+p.Name+" Shell", "Image Builder runs it as a user who may use sudo, Packer as the user that signs in; the file must be executable")
 	case *provisioner.File:
-		l.impossible(s.SourceURI != "", "customize "+p.Name+" sourceUri "+s.SourceURI, why)
+		l.lossy(s.SourceURI != "", "customize "+p.Name+" sourceUri "+s.SourceURI, why)
 	}
 }
 
@@ -108,6 +119,7 @@ func fetched(list []image.Provision) []image.Provision {
 // base is an address's last name.
 func base(uri string) string {
 	uri, _, _ = strings.Cut(uri, "?")
+	uri = strings.TrimRight(uri, "/")
 	return uri[strings.LastIndex(uri, "/")+1:]
 }
 
@@ -149,26 +161,53 @@ func armOptions(img *image.Image, l *losses) []written {
 	return encode(o)
 }
 
+// plugins is the block that has Packer fetch the plugins of some kinds of provisioners; the others are part of Packer, or of no
+// plugin that is kept up (https://developer.hashicorp.com/packer/integrations).
+func plugins(kinds []string) string {
+	var b strings.Builder
+	b.WriteString("  required_plugins {\n    azure = {\n      source  = \"github.com/hashicorp/azure\"\n      version = \">= 2.0.0\"\n    }\n")
+	for _, x := range []struct {
+		name, source, version string
+		kinds                 []string
+	}{
+		{"ansible", "github.com/hashicorp/ansible", "1.0.0", []string{"ansible", "ansible-local"}}, {"chef", "github.com/hashicorp/chef", "1.0.0", []string{"chef-client", "chef-solo"}},
+		{"inspec", "github.com/hashicorp/inspec", "1.0.0", []string{"inspec"}}, {"puppet", "github.com/hashicorp/puppet", "1.0.0", []string{"puppet-masterless", "puppet-server"}},
+		{"windows-update", "github.com/rgl/windows-update", "0.14.0", []string{"windows-update"}},
+	} {
+		if slices.ContainsFunc(kinds, func(k string) bool { return slices.Contains(x.kinds, k) }) {
+			fmt.Fprintf(&b, "    %s = {\n      source  = %q\n      version = \">= %s\"\n    }\n", x.name, x.source, x.version)
+		}
+	}
+	b.WriteString("  }\n")
+	return b.String()
+}
+
 func writeHCL(images []*image.Image) Written {
 	var out Written
 	var body bytes.Buffer
-	w := hclText{&body, newSecrets()}
+	w := hclText{b: &body, s: newSecrets()}
 	taken := map[string]bool{}
+	var kinds []string
 	for _, img := range images {
+		for _, p := range slices.Concat(img.Provision, img.Cleanup) {
+			kinds = append(kinds, p.Type)
+		}
 		l := &losses{image: img.Name}
 		name := label(img, taken)
 		fmt.Fprintf(&body, "\nsource \"azure-arm\" %q {\n", name)
+		w.running = false
 		w.body(armOptions(img, l), 1)
+		w.running = true
 		fmt.Fprintf(&body, "}\n\nbuild {\n  sources = [\"source.azure-arm.%s\"]\n", name)
 		block := func(word string, o []written) {
 			fmt.Fprintf(&body, "\n  %s %q {\n", word, o[0].value)
 			w.body(o[1:], 2)
 			body.WriteString("  }\n")
 		}
-		for _, s := range steps(fetched(img.Provision), l) {
+		for _, s := range steps(fetched(img.Provision)) {
 			block("provisioner", s)
 		}
-		for _, s := range steps(fetched(img.Cleanup), l) {
+		for _, s := range steps(fetched(img.Cleanup)) {
 			block("error-cleanup-provisioner", s)
 		}
 		for _, p := range posts(img) {
@@ -176,18 +215,27 @@ func writeHCL(images []*image.Image) Written {
 		}
 		body.WriteString("}\n")
 		for _, p := range slices.Concat(img.Provision, img.Cleanup) {
-			l.remote(p)
+			l.remote(p, img.Managed.APIVersion != "")
 		}
 		out.Losses = append(out.Losses, l.list...)
 	}
 	var head bytes.Buffer
-	head.WriteString("packer {\n  required_plugins {\n    azure = {\n      source  = \"github.com/hashicorp/azure\"\n      version = \">= 2.0.0\"\n    }\n  }\n}\n")
+	head.WriteString("packer {\n" + plugins(kinds) + "}\n")
 	for _, v := range w.s.list {
 		fmt.Fprintf(&head, "\nvariable %q {\n  type      = string\n  sensitive = true\n}\n", v)
 	}
-	out.Needs = w.s.list
+	out.Needs, out.value = w.s.list, w.s.value
 	out.Text = hclwrite.Format(append(head.Bytes(), body.Bytes()...))
 	return out
+}
+
+// older takes what Packer's older language does not have from a provisioner's options.
+func (l *losses) older(x []written) []written {
+	return slices.DeleteFunc(x, func(o written) bool {
+		gone := o.name == "continue_on_error" || o.name == "name"
+		l.lossy(gone, fmt.Sprintf("provisioner %v %s", x[0].value, o.name), "Packer's older language does not have it")
+		return gone
+	})
 }
 
 func writePackerJSON(images []*image.Image) Written {
@@ -203,7 +251,7 @@ func writePackerJSON(images []*image.Image) Written {
 		return literal(fmt.Sprint(v))
 	}
 	var body bytes.Buffer
-	w := jsonText{&body, texts}
+	w := jsonText{b: &body, texts: texts}
 	taken := map[string]bool{}
 	var builders, provisioners, processors [][]written
 	var cleanup []written
@@ -218,21 +266,20 @@ func writePackerJSON(images []*image.Image) Written {
 		typed := func(o []written) []written {
 			return append(append([]written{{"type", o[0].value}}, o[1:]...), only...)
 		}
-		for _, x := range steps(fetched(img.Provision), l) {
-			if i := slices.IndexFunc(x, func(o written) bool { return o.name == "continue_on_error" || o.name == "name" && o.value != "" }); i > 0 {
-				l.lossy(x[i].name == "continue_on_error", "continue_on_error", "Packer's older language does not have it")
-				x = slices.Delete(x, i, i+1)
-			}
-			provisioners = append(provisioners, typed(x))
+		for _, x := range steps(fetched(img.Provision)) {
+			provisioners = append(provisioners, typed(l.older(x)))
 		}
-		for _, x := range steps(fetched(img.Cleanup), l) {
-			cleanup = typed(x)
+		for _, x := range steps(fetched(img.Cleanup)) {
+			l.impossible(cleanup != nil, "error-cleanup-provisioner", "Packer's older language has one for all builders: that of the first image is written")
+			if cleanup == nil {
+				cleanup = typed(l.older(x))
+			}
 		}
 		for _, x := range posts(img) {
 			processors = append(processors, typed(x))
 		}
 		for _, p := range slices.Concat(img.Provision, img.Cleanup) {
-			l.remote(p)
+			l.remote(p, img.Managed.APIVersion != "")
 		}
 		out.Losses = append(out.Losses, l.list...)
 	}
@@ -279,7 +326,7 @@ func writePackerJSON(images []*image.Image) Written {
 		}
 		head.WriteString("]")
 	}
-	out.Needs = s.list
+	out.Needs, out.value = s.list, s.value
 	out.Text = append(append(head.Bytes(), body.Bytes()...), "\n}\n"...)
 	return out
 }
