@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ingot/internal/image"
 	"ingot/internal/plan"
 )
 
@@ -39,6 +40,9 @@ func (a *app) buildCmd() *cobra.Command {
 			ready, err := a.prepare(ctx, args[0], &t, r, scenario, force)
 			if err != nil {
 				return err
+			}
+			if !cmd.Flags().Changed("on-error") {
+				how = ""
 			}
 			return a.runAll(ctx, in, ready, how, parallel)
 		},
@@ -122,8 +126,41 @@ func (a *app) runOne(ctx context.Context, in *interrupts, p *prepared, how plan.
 	}
 	defer run.Close() //nolint:errcheck // every entry is on disk already
 	in.running(p.plan.Run)
-	r := a.runner(p, run, how, show)
-	return r.Run(ctx, p.plan)
+	if how == "" {
+		how = onErrorIn(p.img)
+	}
+	limit := timeLimit(p.img)
+	if limit == 0 {
+		return a.runner(p, run, how, show).Run(ctx, p.plan)
+	}
+	over := fmt.Errorf("the build took longer than %s, which is all that its template gives it", limit)
+	limited, stop := plan.Within(ctx, p.session.clock, limit, over)
+	defer stop()
+	err = a.runner(p, run, how, show).Run(limited, p.plan)
+	var failed *plan.RunError
+	if errors.As(err, &failed) && failed.Outcome == plan.Cancelled && errors.Is(context.Cause(limited), over) && len(failed.Left) == 0 {
+		return &exitError{exitFailed, fmt.Errorf("run %s: %w", p.plan.Run, over)}
+	}
+	return err
+}
+
+// onErrorIn is what the template itself says of a failed step: *.ingot.hcl, or Image Builder's errorHandling.
+func onErrorIn(img *image.Image) plan.OnError {
+	if how, err := onErrorOf(img.Engine.OnError); err == nil {
+		return how
+	}
+	if img.Managed.OnCustomizerError == "abort" {
+		return plan.OnErrorAbort
+	}
+	return plan.OnErrorCleanup
+}
+
+// timeLimit is how long a whole build may take: *.ingot.hcl's, or Image Builder's buildTimeoutInMinutes; 0 for no limit.
+func timeLimit(img *image.Image) time.Duration {
+	if img.Engine.Timeout > 0 {
+		return img.Engine.Timeout
+	}
+	return img.Managed.Timeout
 }
 
 // runner is set up alike for a new run and a resumed one.

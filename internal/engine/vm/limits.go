@@ -63,6 +63,7 @@ func limits(img *image.Image) diag.List {
 		no(true, d.Pos, "make it first: az sig image-definition create, and leave image_definition out", "an image definition to be made")
 	}
 	no(img.Engine.Name == "aib", img.Pos, `set name = "vm" in the engine block`, "Azure Image Builder as the engine")
+	no(img.Managed.AutoRun == "Enabled", img.Pos, "leave autoRun out: ingot build runs it", "autoRun")
 	no(img.Engine.Detach, img.Pos, "leave detach out", "detached builds")
 	no(img.Managed.Workload != nil || img.Managed.VMBoot == "Enabled", img.Pos, "leave optimize out", "the managed service's optimisation of the image")
 	for _, p := range slices.Concat(img.Provision, img.Cleanup) {
