@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 // only lists the rooms that may import a family of other people's packages.
 var only = map[string][]string{
 	"github.com/hashicorp/hcl":           {"template"},
+	"github.com/go-json-experiment/":     {"template"},
 	"github.com/Azure/azure-sdk-for-go/": {"azure"},
 	"github.com/masterzen/winrm":         {"communicator"},
 	"github.com/spf13/cobra":             {"cli"},
