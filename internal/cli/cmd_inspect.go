@@ -11,7 +11,6 @@ import (
 
 	"ingot/internal/diag"
 	"ingot/internal/image"
-	"ingot/internal/provisioner"
 	"ingot/internal/template"
 )
 
@@ -89,7 +88,7 @@ func (a *app) describe(img *image.Image) imageOverview {
 	list := func(steps []image.Provision) (out []string) {
 		for _, p := range steps {
 			text := p.Type
-			if s, ok := p.Settings.(provisioner.Settings); ok {
+			if s, ok := p.Settings.(interface{ Summary() string }); ok {
 				text = s.Summary()
 			}
 			if p.Name != "" {
