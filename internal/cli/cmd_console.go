@@ -23,6 +23,10 @@ func (a *app) consoleCmd() *cobra.Command {
 			if len(args) == 1 {
 				var problems diag.List
 				r, problems = template.Load(a.relative(args[0]), t.options(a))
+				if len(r.Files) == 0 && problems.HasErrors() {
+					diag.Render(a.Err, problems, r.Sources, a.color(a.Err))
+					return shown(exitTemplate)
+				}
 				for _, p := range problems {
 					if p.Severity == diag.Error {
 						diag.Render(a.Err, diag.List{p}, r.Sources, a.color(a.Err))

@@ -19,7 +19,8 @@ func (a *app) convertCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "convert --to packer-hcl|packer-json|image-builder PATH", Short: "Write a template in another language",
 		Long: "Convert writes a template in another language to standard output, or to a file with -o. What the other language\n" +
-			"cannot say, or not exactly, is listed on standard error. A secret is never written: a variable or parameter stands for it.",
+			"cannot say, or not exactly, is listed on standard error. In another language a secret is never written: a variable or parameter\n" +
+			"stands for it. In its own language a Packer template keeps its text, formatted: what stands in it in clear stays so.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			switch template.Language(to) {

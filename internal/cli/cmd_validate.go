@@ -25,6 +25,14 @@ func (a *app) validateCmd() *cobra.Command {
 		Use: "validate PATH…", Short: "Show everything that is wrong with templates, offline",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, paths []string) error {
+			for _, p := range paths {
+				if p == "" {
+					return usage("a path is empty")
+				}
+			}
+			if a.json && format == "sarif" {
+				return usage("--json and --format sarif exclude one another")
+			}
 			switch engineName {
 			case "":
 			case "vm":

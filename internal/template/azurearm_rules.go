@@ -85,8 +85,8 @@ func (d *decoder) toImage(o *azureARM) *image.Image {
 	if !d.has(tags) {
 		tags = "azure_tag"
 	}
-	if len(img.Tags) > 50-2 { // Ingot adds two
-		fail(tags, "remove some", "%d tags: Azure allows 50 on a resource, and Ingot needs two of them", len(img.Tags))
+	if len(img.Tags) > 50 {
+		fail(tags, "remove some", "%d tags: Azure allows 50 on a resource", len(img.Tags))
 	}
 	for _, k := range keys(img.Tags) {
 		if len(k) > 512 || len(img.Tags[k]) > 256 {
@@ -290,6 +290,9 @@ func (d *decoder) machine(o *azureARM, img *image.Image, fail failFunc, oneOf on
 		m.OSDiskType = "Standard_LRS"
 	}
 	m.DiskCaching = oneOf("disk_caching_type", o.DiskCachingType, "None", "ReadOnly", "ReadWrite")
+	if o.DiskCachingType != "" && m.DiskCaching != o.DiskCachingType {
+		fail("disk_caching_type", "write "+m.DiskCaching, "disk_caching_type is %q: capitals count", o.DiskCachingType)
+	}
 	if m.DiskCaching == "" {
 		m.DiskCaching = "ReadWrite"
 	}

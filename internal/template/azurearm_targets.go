@@ -42,6 +42,15 @@ func (d *decoder) targets(o *azureARM, img *image.Image, fail failFunc, oneOf on
 		if g.ConfidentialType != "" && img.Machine.SecurityType != "ConfidentialVM" {
 			fail(at+".confidential_vm_image_encryption_type", `set security_type = "ConfidentialVM"`, "confidential_vm_image_encryption_type is for a confidential VM only")
 		}
+		if t.ConfidentialEncryption == "EncryptedWithCmk" {
+			everywhere := o.DiskEncryptionSetID != "" && len(g.TargetRegions) > 0
+			for _, r := range g.TargetRegions {
+				everywhere = everywhere && r.DiskEncryptionSetID != ""
+			}
+			if !everywhere {
+				fail(at+".confidential_vm_image_encryption_type", "set disk_encryption_set_id in the source and in each target_region", "EncryptedWithCmk needs a disk encryption set for the machine and in every region")
+			}
+		}
 		for _, x := range [][2]string{{"resource_group", g.ResourceGroup}, {"gallery_name", g.GalleryName}, {"image_name", g.ImageName}, {"image_version", g.ImageVersion}} {
 			if x[1] == "" {
 				fail(at, "add "+x[0], "%s needs %s", at, x[0])

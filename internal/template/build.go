@@ -1,6 +1,7 @@
 package template
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -95,6 +96,10 @@ func (l *loader) build(b *hcl.Block, n int) {
 	if len(list) == 0 && !l.problems.HasErrors() {
 		l.problems.Errorf(at(b.TypeRange), `add sources = ["source.azure-arm.NAME"]`, "the build has no source")
 	}
+	var names []string
+	for _, s := range list {
+		names = append(names, s.typ+"."+s.name)
+	}
 	for _, s := range list {
 		full := s.typ + "." + s.name
 		if head.Name != "" {
@@ -103,7 +108,7 @@ func (l *loader) build(b *hcl.Block, n int) {
 		if !l.wanted(full) {
 			continue
 		}
-		l.image(b, c.Blocks, s, full)
+		l.image(b, c.Blocks, s, full, names)
 	}
 }
 
@@ -133,7 +138,7 @@ func (l *loader) patterns() {
 	}
 }
 
-func (l *loader) image(b *hcl.Block, blocks hcl.Blocks, s built, name string) {
+func (l *loader) image(b *hcl.Block, blocks hcl.Blocks, s built, name string, sources []string) {
 	source := cty.ObjectVal(map[string]cty.Value{"type": cty.StringVal(s.typ), "name": cty.StringVal(s.name)})
 	ctx := l.context(map[string]cty.Value{"source": source, "build": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(s.name), "type": cty.StringVal(s.typ)})})
 	d := l.decoder(ctx, fmt.Sprintf("source %q %q", s.typ, s.name), name, s.pos)
@@ -146,7 +151,7 @@ func (l *loader) image(b *hcl.Block, blocks hcl.Blocks, s built, name string) {
 	d.into(&o, "", []string{"name"}, bodies...)
 	img := d.toImage(&o)
 	l.addImage(img, at(b.TypeRange))
-	in := inside{img: img, typ: s.typ, name: s.name, ctx: l.context(map[string]cty.Value{"source": source, "build": running(s.name, s.typ)})}
+	in := inside{img: img, typ: s.typ, name: s.name, sources: sources, ctx: l.context(map[string]cty.Value{"source": source, "build": running(s.name, s.typ)})}
 	for _, b := range blocks {
 		switch b.Type {
 		case "provisioner":
@@ -182,7 +187,7 @@ func (l *loader) addImage(img *image.Image, pos diag.Pos) {
 
 // advise warns of what is legal and hurts, where somebody looks for such things.
 func (l *loader) advise(img *image.Image) {
-	if !l.o.Advise {
+	if !l.o.Advise || l.problems.HasErrors() {
 		return
 	}
 	unpinned := func(version string, pos diag.Pos, what string) {
@@ -207,8 +212,9 @@ type inside struct {
 	img       *image.Image
 	typ, name string // of the source
 	ctx       *hcl.EvalContext
-	json      bool // Packer's older language
-	n         int  // provisioners before it
+	sources   []string // names of all sources of the build
+	json      bool     // Packer's older language
+	n         int      // provisioners before it
 }
 
 // named reports whether a list of only or except means this source.
@@ -264,6 +270,7 @@ func (l *loader) provision(kind string, kindAt, pos diag.Pos, body hcl.Body, in 
 	d := l.decoder(in.ctx, what, name, pos)
 	d.running, d.sourceName, d.sourceType = true, in.name, in.typ
 	d.into([]any{&m, settings}, "", in.skip(), in.body(l, body))
+	l.scopeOf(d, m.Only, m.Except, in)
 	if len(m.Only) > 0 && !in.named(m.Only) || in.named(m.Except) {
 		return image.Provision{}, false
 	}
@@ -275,6 +282,26 @@ func (l *loader) provision(kind string, kindAt, pos diag.Pos, body hcl.Body, in 
 	}
 	l.check(d, settings)
 	return image.Provision{Type: kind, Name: m.Name, Settings: settings, PauseBefore: m.PauseBefore, Timeout: m.Timeout, MaxRetries: m.MaxRetries, GoOn: m.GoOn, Pos: pos}, true
+}
+
+// scopeOf judges only and except: Packer takes one of them, and a name that means no source is a slip of the pen that leaves a
+// step out in silence.
+func (l *loader) scopeOf(d *decoder, only, except []string, in inside) {
+	if len(only) > 0 && len(except) > 0 {
+		d.fail("except", "keep one", "only and except exclude one another in %s", d.what)
+	}
+	for option, list := range map[string][]string{"only": only, "except": except} {
+		for _, name := range list {
+			if name == "unknown" || slices.Contains(in.sources, name) || slices.ContainsFunc(in.sources, func(s string) bool { return strings.HasSuffix(s, "."+name) || strings.HasSuffix(name, "."+s) }) {
+				continue
+			}
+			if in.json {
+				d.fail(option, meant(name, in.sources), "%s in %s names %q, which is no builder of the template", option, d.what, name)
+			} else {
+				l.problems.Warnf(d.place(option), cmp.Or(meant(name, in.sources), "names look like "+strings.Join(in.sources, ", ")), "%s in %s names %q, which is no source of this build", option, d.what, name)
+			}
+		}
+	}
 }
 
 // skip is what a block of the source's language holds beside the options: JSON names the kind inside.
@@ -304,6 +331,18 @@ func (l *loader) check(d *decoder, settings provisioner.Settings) {
 	}
 }
 
+// overrideOf judges a name in override that is not this source's.
+func (l *loader) overrideOf(d *decoder, name string, pos diag.Pos, in inside) {
+	if slices.ContainsFunc(in.sources, func(s string) bool { return s == name || strings.HasSuffix(s, "."+name) }) {
+		return
+	}
+	if in.json {
+		l.problems.Errorf(pos, meant(name, in.sources), "override in %s names %q, which is no builder of the template", d.what, name)
+		return
+	}
+	l.problems.Warnf(pos, cmp.Or(meant(name, in.sources), "names look like "+strings.Join(in.sources, ", ")), "override in %s names %q, which is no source of this build", d.what, name)
+}
+
 // override changes options for one source: override = { "win11" = { inline = […] } }.
 func (l *loader) override(d *decoder, settings provisioner.Settings, e hcl.Expression, in inside) {
 	wrong := func(r hcl.Range) {
@@ -326,6 +365,7 @@ func (l *loader) override(d *decoder, settings provisioner.Settings, e hcl.Expre
 			continue
 		}
 		if name := key.AsString(); name != in.name && name != in.typ+"."+in.name {
+			l.overrideOf(d, name, at(item.Key.Range()), in)
 			continue
 		}
 		attrs := hcl.Attributes{}

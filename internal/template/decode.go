@@ -1,6 +1,7 @@
 package template
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -196,11 +197,11 @@ func (l *loader) noteNames(list hcl.Diagnostics, known []string, fields map[stri
 		case p.Summary == "Unsupported block type" && isField:
 			l.problems.Errorf(at(*p.Subject), "write "+name+" = …", "%s in %s is no block", prefix+name, what)
 		case p.Summary == "Unsupported block type":
-			l.problems.Errorf(at(*p.Subject), meant(name, known), "unknown block %q in %s", prefix+name, what)
+			l.problems.Errorf(at(*p.Subject), cmp.Or(meant(name, known), "remove it, or correct its name"), "unknown block %q in %s", prefix+name, what)
 		case (p.Summary == "Unsupported argument" || p.Summary == "Extraneous JSON object property") && loose:
 			l.problems.Warnf(at(*p.Subject), meant(name, known), "unknown option %q in %s has no effect", prefix+name, what)
 		case p.Summary == "Unsupported argument" || p.Summary == "Extraneous JSON object property":
-			l.problems.Errorf(at(*p.Subject), meant(name, known), "unknown option %q in %s", prefix+name, what)
+			l.problems.Errorf(at(*p.Subject), cmp.Or(meant(name, known), "remove it, or correct its name"), "unknown option %q in %s", prefix+name, what)
 			if l.r.Language == ImageBuilder && !strings.Contains(what, "Ingot") {
 				l.problems[len(l.problems)-1].Detail = fmt.Sprintf("Image Builder says: Unmarshalling entity encountered error: … unknown field %q. There is an issue with the syntax with the JSON template you are submitting. Please check the JSON template for syntax and grammar.", name)
 			}

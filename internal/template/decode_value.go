@@ -3,6 +3,8 @@ package template
 import (
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +14,9 @@ import (
 	"ingot/internal/diag"
 	"ingot/internal/image"
 )
+
+// names are options that hold an id or the name of something in Azure.
+var names = regexp.MustCompile(`^(subscription_id|tenant_id|client_id|object_id|location|vm_size|([a-z_.]+_)?(subscription|resource_group|resource_group_name|gallery_name|image_name|network_name|subnet_name)|[a-z_.]*\.(subscription|resource_group|gallery_name|image_name))$`)
 
 // set puts a value into a field. Null and "" are as if the option were not there; an unknown value is one that was complained
 // of where it should have come from.
@@ -38,7 +43,24 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 		bad(want(f.v))
 		return
 	}
+	if d.typed && plain.Type().IsObjectType() && f.v.Type() == reflect.TypeFor[map[string]string]() {
+		for it := plain.ElementIterator(); it.Next(); {
+			if _, v := it.Element(); v.Type() != cty.String {
+				bad("a map of texts")
+				return
+			}
+		}
+	}
 	visible := func() bool {
+		if isSecret && names.MatchString(option) {
+			// Whoever calls a subscription's id or a group's name sensitive must be able to build all the same.
+			d.l.problems.Warnf(pos, "", "%s in %s is sensitive, and is seen all the same: it is part of plans and of Azure's addresses", option, d.what)
+			if s, ok := asString(plain); ok {
+				d.l.r.SensitiveValues = slices.DeleteFunc(d.l.r.SensitiveValues, func(v string) bool { return v == s })
+				d.l.declassified[s] = true
+			}
+			return true
+		}
 		if isSecret {
 			d.spoil(f, option)
 			d.l.problems.Errorf(pos, "use a variable that is not sensitive", "%s in %s cannot hold a sensitive value: it would be seen in plans and in Azure", option, d.what)
@@ -52,7 +74,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 			bad("a text")
 			return
 		}
-		*to = d.text(option, d.expand(s), isSecret || f.secret)
+		*to = d.text(option, d.expand(option, s), isSecret || f.secret)
 	case *[]image.Text:
 		list, ok := elements(x)
 		if !ok {
@@ -66,7 +88,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 				bad("a list of texts")
 				return
 			}
-			*to = append(*to, d.text(fmt.Sprintf("%s[%d]", option, i), d.expand(s), e.secret || f.secret))
+			*to = append(*to, d.text(fmt.Sprintf("%s[%d]", option, i), d.expand(option, s), e.secret || f.secret))
 		}
 	case *map[string]image.Text:
 		m, ok := members(x)
@@ -81,7 +103,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 				bad("a map of texts")
 				return
 			}
-			(*to)[k] = d.text(option+"."+k, d.expand(s), e.secret || f.secret)
+			(*to)[k] = d.text(option+"."+k, d.expand(option, s), e.secret || f.secret)
 		}
 	case *map[string]string:
 		m, ok := members(x)
@@ -99,7 +121,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 				bad("a map of texts")
 				return
 			}
-			(*to)[k] = d.expand(s)
+			(*to)[k] = d.expand(option, s)
 		}
 	case *string:
 		s, ok := asString(plain)
@@ -108,7 +130,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 			return
 		}
 		if visible() {
-			*to = d.expand(s)
+			*to = d.expand(option, s)
 		}
 	case *[]string:
 		list, ok := elements(x)
@@ -126,7 +148,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 				bad("a list of texts")
 				return
 			}
-			*to = append(*to, d.expand(s))
+			*to = append(*to, d.expand(option, s))
 		}
 	case *time.Duration:
 		s, ok := asString(plain)

@@ -43,6 +43,7 @@ type armValue struct {
 	state  int // 1 being evaluated, 2 known, 3 broken
 	secure bool
 	set    bool
+	taint  int  // of a variable: 1 it sees no secure parameter, 2 it does
 	loop   bool // a variable that a copy loop makes
 }
 
@@ -119,6 +120,10 @@ func (d *deployment) build(list []*jsonNode) (found int) {
 		}
 		if c := r.get("condition"); c != nil {
 			if v, err := d.eval(c); err == nil && v.kind == 'f' {
+				if !nested {
+					d.problems.Warnf(at(c.at), "", "the condition of this image template is false: it is left out")
+					found++
+				}
 				continue
 			}
 		}
@@ -282,6 +287,14 @@ func (d *deployment) nested(r *jsonNode) int {
 	return n.build(resources(template))
 }
 
+// standIn says once that a value is not Azure's own.
+func (d *deployment) standIn(function string) {
+	if !slices.Contains(d.r.Unknown, function) {
+		d.r.Unknown = append(d.r.Unknown, function)
+		d.problems.Warnf(diag.Pos{File: d.root.at.Filename, Line: 1, Column: 1}, "hand the value over as a parameter if a name depends on it", "Azure does not publish how %s is computed: a stand-in takes its place here", function)
+	}
+}
+
 // function calls one that the template defines: { "functions": [{ "namespace": "x", "members": { "f": … } }] }.
 func (d *deployment) function(name string, args []any) (any, error) {
 	space, short, _ := strings.Cut(name, ".")
@@ -385,11 +398,11 @@ func (l *loader) newDeployment(root *jsonNode) *deployment {
 	}
 	d.scope = &armexpr.Scope{SubscriptionID: or(l.o.Subscription, unknownSubscription), TenantID: or(l.o.Tenant, "tenant-not-known"), ResourceGroup: or(l.o.ResourceGroup, unknownGroup), Location: or(l.o.Location, unknownLocation),
 		Deployment: "ingot", Now: l.o.Now, Budget: armexpr.NewBudget(), Parameter: d.parameter, Variable: d.variable,
-		CopyIndex: d.copyIndex, Function: d.function}
+		CopyIndex: d.copyIndex, Function: d.function, StandIn: d.standIn}
 	for _, text := range l.o.Vars {
 		name, value, ok := strings.Cut(text, "=")
 		if !ok {
-			l.problems.Errorf(diag.Pos{}, "write -var name=value", "-var %s has no value", name)
+			l.problems.Errorf(diag.Pos{}, "write -var name=value", "-var has no value")
 			continue
 		}
 		d.fills[name] = value
@@ -468,8 +481,22 @@ func (d *deployment) checkParameter(name string, p *armValue) {
 		}
 		d.problems.Errorf(at(a.at), "use one of "+strings.Join(allowed, ", "), "the value of parameter %q is none of its allowedValues", name)
 	}
+	if t := p.node.get("type"); t != nil {
+		_, text := p.value.(string)
+		_, number := p.value.(float64)
+		_, truth := p.value.(bool)
+		_, list := p.value.([]any)
+		_, object := p.value.(map[string]any)
+		if ok, known := map[string]bool{"string": text, "securestring": text, "int": number, "bool": truth, "array": list, "object": object, "secureobject": object}[strings.ToLower(t.text)]; known && !ok && p.value != nil {
+			d.problems.Errorf(at(p.node.at), "give it "+article(t.text), "the value of parameter %q is no %s", name, t.text)
+			p.state = 3
+			return
+		}
+	}
+	n, isNumber := p.value.(float64)
 	s, isText := p.value.(string)
-	for key, wrong := range map[string]func(limit float64) bool{"minLength": func(n float64) bool { return isText && float64(len(s)) < n }, "maxLength": func(n float64) bool { return isText && float64(len(s)) > n }} {
+	for key, wrong := range map[string]func(limit float64) bool{"minLength": func(n float64) bool { return isText && float64(len(s)) < n }, "maxLength": func(n float64) bool { return isText && float64(len(s)) > n },
+		"minValue": func(limit float64) bool { return isNumber && n < limit }, "maxValue": func(limit float64) bool { return isNumber && n > limit }} {
 		if x := p.node.get(key); x != nil && x.kind == '0' && wrong(jsonNumber(x.text)) {
 			d.problems.Errorf(at(x.at), "", "the value of parameter %q does not keep to its %s of %s", name, key, x.text)
 		}
@@ -580,6 +607,11 @@ func (d *deployment) resolveValue(v *armValue, what, name string, n *jsonNode) (
 		return nil, errSaid
 	}
 	v.value, v.state = out.plain(), 2
+	if what == "parameter" {
+		if d.checkParameter(name, v); v.state == 3 {
+			return nil, errSaid
+		}
+	}
 	if v.secure {
 		d.hideValue(v.value)
 	}
@@ -660,8 +692,11 @@ func (d *deployment) evalText(n *jsonNode) (*jsonNode, error) {
 			d.expression(n, err)
 			return nil, errSaid
 		}
-		x := d.node(v, n.at)
-		return x, nil
+		if d.tainted(n.text, 0) {
+			d.hideValue(v)
+			return secretNode(d.node(v, n.at)), nil
+		}
+		return d.node(v, n.at), nil
 	}
 	if !d.bare {
 		out.text = armexpr.Literal(n.text)
@@ -705,6 +740,64 @@ func (d *deployment) node(v any, r hcl.Range) *jsonNode {
 		for _, k := range keys(v) {
 			n.fields = append(n.fields, jsonField{k, r, d.node(v[k], r)})
 		}
+	}
+	return n
+}
+
+// tainted reports whether an expression sees a secure parameter, by itself or through a variable: whatever is computed of one is
+// as secret as it.
+func (d *deployment) tainted(text string, depth int) bool {
+	if depth > 50 {
+		return true
+	}
+	for _, name := range armexpr.Refers(text, "parameters") {
+		if p := d.params[strings.ToLower(name)]; p != nil && (p.secure || d.taintedIn(p.node.get("defaultValue"), depth+1)) {
+			return true
+		}
+	}
+	for _, name := range armexpr.Refers(text, "variables") {
+		v := d.vars[strings.ToLower(name)]
+		if v == nil {
+			continue
+		}
+		if v.taint == 0 {
+			v.taint = 1
+			if d.taintedIn(v.node, depth+1) {
+				v.taint = 2
+			}
+		}
+		if v.taint == 2 {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *deployment) taintedIn(n *jsonNode, depth int) bool {
+	if n == nil {
+		return false
+	}
+	for _, f := range n.fields {
+		if d.taintedIn(f.value, depth) {
+			return true
+		}
+	}
+	for _, x := range n.items {
+		if d.taintedIn(x, depth) {
+			return true
+		}
+	}
+	return n.kind == '"' && armexpr.IsExpression(n.text) && d.tainted(n.text, depth)
+}
+
+// secretNode marks every text in a value.
+func secretNode(n *jsonNode) *jsonNode {
+	n.secret = n.kind == '"'
+	for _, f := range n.fields {
+		secretNode(f.value)
+	}
+	for _, x := range n.items {
+		secretNode(x)
 	}
 	return n
 }

@@ -107,8 +107,14 @@ func (d *deployment) console(text string) (string, diag.List) {
 	}
 	v, err := armexpr.Evaluate(text, d.scope)
 	if err != nil {
+		if strings.Contains(err.Error(), errSaid.Error()) {
+			err = fmt.Errorf("what it names has no value: see above")
+		}
 		l.Errorf(diag.Pos{}, "", "%v", err)
 		return "", l
+	}
+	if d.tainted(text, 0) {
+		return hidden, nil
 	}
 	n := d.node(v, hcl.Range{})
 	x, problems := jsonExpr{n: n}.Value(nil)

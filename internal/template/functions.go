@@ -113,12 +113,13 @@ func refuse(name, why string) function.Function {
 // expand gives the actions of Packer's older language that stand in a text of HCL their values. What is not known here
 // ({{ .Vars }} in a command) stays as it is: it has its meaning later. So does what cannot be read: in a script it may be meant for
 // somebody else.
-func (d *decoder) expand(s string) string {
+func (d *decoder) expand(option, s string) string {
 	if d.l.r.Language != PackerHCL || !braces.Has(s) {
 		return s
 	}
 	r, err := d.l.engine(d.sourceName, d.sourceType).Expand(s)
 	if err != nil {
+		d.l.problems.Warnf(d.place(option), "write {{`{{`}} for two braces that are meant for somebody else", "Packer refuses the {{ }} in %s, and Ingot leaves them as they are: %v", option, err)
 		return s
 	}
 	return r.Text
@@ -126,7 +127,7 @@ func (d *decoder) expand(s string) string {
 
 // engine is what texts of one source are expanded with.
 func (l *loader) engine(name, typ string) *braces.Engine {
-	return &braces.Engine{Now: l.o.Now, BuildName: name, BuildType: typ, TemplateDir: filepath.ToSlash(l.dir), Cwd: filepath.ToSlash(l.o.Cwd), Version: packerVersion, UUID: uuidpkg.NewString,
+	return &braces.Engine{Now: l.o.Now, BuildName: name, BuildType: typ, TemplateDir: filepath.ToSlash(l.abs(l.dir)), Cwd: filepath.ToSlash(l.o.Cwd), Version: packerVersion, UUID: uuidpkg.NewString,
 		Env: func(key string) string {
 			for i := len(l.o.Env) - 1; i >= 0; i-- {
 				if k, v, ok := strings.Cut(l.o.Env[i], "="); ok && k == key {

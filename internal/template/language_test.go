@@ -167,7 +167,8 @@ func TestForm(t *testing.T) {
 		{"source \"azure-arm\" \"w\" {\n", "Unclosed configuration block"},
 		{strings.Repeat("(", 3000), "nest more than 2000 deep"},
 		{"locals {\na = " + strings.Repeat("! ", 3000) + "true\n}\n" + ok, "run of more than 2000 signs"},
-		{"# " + strings.Repeat("x", 300<<10) + "\n" + ok, "larger than 256 KiB"},
+		{"# " + strings.Repeat("x", 5<<20) + "\n" + ok, "larger than 4 MiB"},
+		{"\xff\xfea\x00", "UTF-16"},
 	} {
 		_, l := load(t, c.text, Options{})
 		if c.want == "" {
@@ -185,7 +186,7 @@ func TestForm(t *testing.T) {
 func TestDidYouMean(t *testing.T) {
 	for _, c := range [][2]string{{`vm_sise = "x"`, "vm_size"}, {`shared_image_gallery_destinatoin {}`, "shared_image_gallery_destination"}, {`winrm_usessl = true`, "winrm_use_ssl"}, {`qqqqqqqq = 1`, ""}} {
 		_, l := load(t, marketplace(nil, c[0]), Options{})
-		want := ""
+		want := "remove it, or correct its name"
 		if c[1] != "" {
 			want = fmt.Sprintf("did you mean %q?", c[1])
 		}
@@ -304,7 +305,7 @@ post-processor "manifest" {
 }
 sources =`, 1)
 	r, l := load(t, text, Options{})
-	if len(l) != 0 || len(r.Images[0].Manifests) != 1 {
+	if _, warned := of(l, `names "azure-arm.other", which is no source`); !warned || len(l) != 1 || len(r.Images[0].Manifests) != 1 {
 		t.Fatal(l, r.Images[0].Manifests)
 	}
 	m := r.Images[0].Manifests[0]

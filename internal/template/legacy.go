@@ -114,9 +114,9 @@ func (g *legacy) variables() {
 		name, value, ok := strings.Cut(text, "=")
 		switch {
 		case !ok:
-			g.problems.Errorf(diag.Pos{}, "write -var name=value", "-var %s has no value", name)
+			g.problems.Errorf(diag.Pos{}, "write -var name=value", "-var has no value")
 		case g.declared[name] == nil:
-			g.problems.Errorf(diag.Pos{}, meant(name, keys(g.declared)), "-var sets %q, which the template does not declare", name)
+			g.problems.Warnf(diag.Pos{}, meant(name, keys(g.declared)), "-var sets %q, which the template does not declare", name)
 		default:
 			g.given[name] = value
 			onLine = append(onLine, name)
@@ -141,6 +141,7 @@ func (g *legacy) varFileJSON(name string) {
 	}
 	n, err := readJSON(name, raw, false)
 	if err != nil || n.kind != '{' {
+		delete(g.r.Sources, name) // a value that may not be seen could stand in the line that is shown
 		g.problems.Errorf(jsonPlace(name, err), `write { "name": "value" }`, "cannot read the variables: %v", errors.Join(err, errors.New("a JSON object of texts is needed")))
 		return
 	}
@@ -290,6 +291,21 @@ func (g *legacy) builders() {
 		pos := diag.Pos{File: g.root.at.Filename, Line: 1, Column: 1}
 		g.problems.Errorf(pos, `add "builders": [{ "type": "azure-arm", … }]`, "the template has no builder")
 	}
+	var names []string
+	for _, b := range list {
+		if b.kind != '{' {
+			continue
+		}
+		for _, key := range []string{"name", "type"} {
+			if n := b.get(key); n != nil && n.kind == '"' && n.text != "" {
+				names = append(names, n.text)
+				if r, err := g.engine("", "").Expand(n.text); err == nil {
+					names[len(names)-1] = r.Text
+				}
+				break
+			}
+		}
+	}
 	for _, b := range list {
 		typ, name, ok := g.head(b)
 		if !ok || !g.wanted(name) {
@@ -307,7 +323,7 @@ func (g *legacy) builders() {
 		d.into(&o, "", []string{"type", "name"}, body)
 		img := d.toImage(&o)
 		g.addImage(img, pos)
-		g.steps(inside{img: img, typ: typ.text, name: name, json: true}, body.expand)
+		g.steps(inside{img: img, typ: typ.text, name: name, json: true, sources: names}, body.expand)
 	}
 }
 

@@ -4,6 +4,7 @@ package template
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -91,7 +92,9 @@ type loader struct {
 	funcs   functionTable
 	names   map[string]bool // of images
 	masks   []hcl.Range     // what must not be shown of the files
-	spent   int             // what expressions have taken so far, in bytes as estimated
+	// declassified are values of sensitive variables that an id or a name is made of: they cannot be hidden.
+	declassified map[string]bool
+	spent        int // what expressions have taken so far, in bytes as estimated
 }
 
 // Load reads a template: a file, or a folder of Packer's HCL2. It never returns a nil result.
@@ -105,7 +108,7 @@ func Load(path string, o Options) (*Result, diag.List) {
 		}
 	}
 	l := &loader{o: o, r: &Result{Secrets: map[string]string{}, Sources: diag.Sources{}}, vars: map[string]*variable{}, values: map[string]cty.Value{},
-		locals: map[string]*local{}, sources: map[string]*hcl.Block{}, used: map[string]bool{}, data: map[string]*dataSource{}, names: map[string]bool{}}
+		locals: map[string]*local{}, sources: map[string]*hcl.Block{}, used: map[string]bool{}, data: map[string]*dataSource{}, names: map[string]bool{}, declassified: map[string]bool{}}
 	names, err := l.find(path)
 	if err != nil {
 		l.problems.Errorf(diag.Pos{File: path}, "name a *.pkr.hcl, *.pkr.json or *.json file, or a folder with *.pkr.hcl files", "cannot read the template: %v", err)
@@ -218,9 +221,21 @@ func (l *loader) find(path string) ([]string, error) {
 	return nil, fmt.Errorf("%s holds no *.pkr.hcl file", path)
 }
 
+// readRegular reads a file, and waits for no pipe or device.
+func readRegular(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is no regular file")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
 // read loads a file and keeps its text for problems.
 func (l *loader) read(name string) ([]byte, bool) {
-	raw, err := os.ReadFile(l.abs(name))
+	raw, err := readRegular(l.abs(name))
 	if err == nil {
 		err = bounded(raw)
 	}

@@ -82,9 +82,12 @@ func (l *loader) maskRanges(name string, raw []byte) []byte {
 // bounded refuses what no person writes and what would exhaust the parser's stack: hcl's parser calls itself for each bracket
 // and each operator, and a stack of Go's that is full ends the program.
 func bounded(raw []byte) error {
-	const size, depth = 256 << 10, 2000
+	const size, depth = 4 << 20, 2000
 	if len(raw) > size {
-		return errors.New("it is larger than 256 KiB")
+		return errors.New("it is larger than 4 MiB; put long texts into files of their own, and read them with file()")
+	}
+	if bytes.HasPrefix(raw, []byte("\xff\xfe")) || bytes.HasPrefix(raw, []byte("\xfe\xff")) {
+		return errors.New("it is UTF-16, as Windows PowerShell's > writes files; save it as UTF-8")
 	}
 	level, signs := 0, 0
 	for _, c := range raw {

@@ -62,6 +62,7 @@ func (l *loader) postProcess(kind string, kindAt, pos diag.Pos, body hcl.Body, i
 	d.running = true
 	read := func(to any) bool {
 		d.into([]any{&m, to}, "", in.skip(), in.body(l, body))
+		l.scopeOf(d, m.Only, m.Except, in)
 		return (len(m.Only) == 0 || in.named(m.Only)) && !in.named(m.Except)
 	}
 	const noFile = "an image in Azure leaves no file on this machine"

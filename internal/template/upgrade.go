@@ -28,7 +28,7 @@ func Convert(r *Result, to Language, o Options) (Written, error) {
 		for _, name := range r.Files {
 			if !strings.HasSuffix(name, ".pkr.hcl") {
 				if strings.HasSuffix(name, ".pkr.json") {
-					return Write(r.Images, to)
+					return fromModel(r, to)
 				}
 				continue
 			}
@@ -58,6 +58,11 @@ func Convert(r *Result, to Language, o Options) (Written, error) {
 		u := &upgrade{root: root, locals: map[string]bool{}, labels: map[string]string{}, names: map[string]string{}, s: newSecrets()}
 		return u.write(), nil
 	}
+	return fromModel(r, to)
+}
+
+// fromModel is Write, with what evaluating the template has lost.
+func fromModel(r *Result, to Language) (Written, error) {
 	w, err := Write(r.Images, to)
 	if err != nil {
 		return w, err

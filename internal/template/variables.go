@@ -30,6 +30,7 @@ type variable struct {
 	fallback    hcl.Expression
 	sensitive   bool
 	description string
+	broken      bool // its type cannot be read: nothing more is said of it
 	checks      []check
 	pos         diag.Pos
 }
@@ -67,6 +68,8 @@ func (l *loader) declareVariable(b *hcl.Block) {
 		l.note(problems)
 		if !problems.HasErrors() {
 			v.typ, v.defaults = t, defaults
+		} else if c.Attributes["default"] == nil {
+			v.broken = true
 		}
 	}
 	if a := c.Attributes["default"]; a != nil {
@@ -183,7 +186,7 @@ func (l *loader) setVariables() {
 		v := l.vars[name]
 		switch {
 		case !ok:
-			l.problems.Errorf(diag.Pos{}, "write -var name=value", "-var %s has no value", name)
+			l.problems.Errorf(diag.Pos{}, "write -var name=value", "-var has no value")
 		case v == nil:
 			l.problems.Errorf(diag.Pos{}, meant(name, keys(l.vars)), "-var sets %q, which the template does not declare", name)
 		default:
@@ -216,6 +219,10 @@ func (l *loader) setVariable(v *variable, set map[string]given) {
 	if ok && v.sensitive {
 		l.hide(g.value) // before anything can be said of it
 	}
+	if !ok && v.broken {
+		l.values[v.name] = cty.DynamicVal
+		return
+	}
 	if !ok {
 		l.problems.Errorf(v.pos, "set it with -var "+v.name+"=…, in a *.auto.pkrvars.hcl file, or as PKR_VAR_"+v.name, "variable %q has no value", v.name)
 		l.values[v.name] = cty.DynamicVal
@@ -231,7 +238,7 @@ func (l *loader) setVariable(v *variable, set map[string]given) {
 		if pos == (diag.Pos{}) {
 			pos = v.pos
 		}
-		l.problems.Errorf(pos, "give it a "+v.typ.FriendlyName(), "variable %q: the value from %s is unsuitable: %v", v.name, g.from, err)
+		l.problems.Errorf(pos, "give it "+article(v.typ.FriendlyName()), "variable %q: the value from %s is unsuitable: %v", v.name, g.from, err)
 		l.values[v.name] = cty.DynamicVal
 		return
 	}
@@ -309,7 +316,7 @@ func (l *loader) fromText(v *variable, text, from string) (cty.Value, bool) {
 	}
 	x, problems := e.Value(nil)
 	if problems.HasErrors() {
-		l.problems.Errorf(v.pos, "", "variable %q: %s cannot be evaluated", v.name, from)
+		l.problems.Errorf(v.pos, "write it as in HCL: [\"a\", \"b\"] or { a = \"b\" }", "variable %q: %s cannot be evaluated", v.name, from)
 		return cty.NilVal, false
 	}
 	return x, true
@@ -321,7 +328,11 @@ func (l *loader) varFile(name string, named bool, set map[string]given) {
 	if !ok {
 		return
 	}
+	before := len(l.problems)
 	body := l.parse(name, raw)
+	if l.problems[before:].HasErrors() {
+		delete(l.r.Sources, name) // a value that may not be seen could stand in the line that is shown
+	}
 	if body == nil {
 		return
 	}
@@ -330,6 +341,7 @@ func (l *loader) varFile(name string, named bool, set map[string]given) {
 	for _, key := range keys(attrs) {
 		a := attrs[key]
 		if l.vars[key] == nil {
+			l.masks = append(l.masks, a.Expr.Range()) // a misspelt name may be that of a secret
 			if named || l.o.WarnUndeclared {
 				l.problems.Warnf(at(a.NameRange), meant(key, keys(l.vars)), "the template does not declare variable %q", key)
 			}

@@ -35,6 +35,9 @@ func limits(img *image.Image) diag.List {
 		no(s.Plan != nil, s.Pos, "start from the marketplace image itself", "a purchase plan on a managed image")
 		no(s.Subscription != "" && img.Identity.SubscriptionID != "" && s.Subscription != img.Identity.SubscriptionID, s.Pos, "copy the image into the build's subscription", "a managed image of another subscription")
 	}
+	if n := len(img.Tags); n > 48 && n <= 50 {
+		l.Errorf(img.Pos, "remove some", "%d tags: Azure allows 50 on a resource, and Ingot needs two of them", n)
+	}
 	m := img.Machine
 	no(img.SkipImage, img.Pos, "leave skip_create_image out; to look only, use ingot plan", "skip_create_image")
 	no(img.Snapshots != image.Snapshots{}, img.Pos, "leave them out", "snapshots of the disks")

@@ -25,6 +25,8 @@ type Scope struct {
 	Location       string // of the resource group
 	Deployment     string
 	Now            time.Time
+	// StandIn is told of a function whose value Azure alone knows; something of the same form stands for it. Nil: nobody is.
+	StandIn func(function string)
 	// Budget is what all expressions of one template may use together; NewBudget makes one.
 	Budget *Budget
 }

@@ -65,6 +65,7 @@ func TestFunctions(t *testing.T) {
 		{`extensionResourceId('/subscriptions/sub', 'Microsoft.Authorization/locks', 'l')`, `"/subscriptions/sub/providers/Microsoft.Authorization/locks/l"`},
 		// loops and the template's own functions
 		{`copyIndex()`, `2`}, {`copyIndex('loop', 1)`, `3`}, {`copyIndex(1)`, `3`}, {`fx.name('a', 1)`, `"fx.name[a 1]"`},
+		{`length(uniqueString('x', 'y'))`, `13`}, {`equals(uniqueString('x'), uniqueString('x'))`, `true`}, {`equals(uniqueString('x'), uniqueString('y'))`, `false`},
 		// the language
 		{`parameters('object').inner.x`, `1`}, {`parameters('object')['Inner']['x']`, `1`}, {`parameters('list')[1]`, `"b"`}, {`variables('v')`, `"var-v"`}, {`parameters('object').?nope`, `null`}, {`parameters('list')[?9]`, `null`}, {` concat ( 'it''s' , "" ) `, ``}, {`null()`, `null`},
 		{"concat(\n 'a',\n 'b'\n)", `"ab"`}, {`-5`, `-5`},
@@ -100,7 +101,7 @@ func TestErrors(t *testing.T) {
 		remedy    string
 	}{
 		{"[concat('a']", "not closed", 7, "add )"}, {"[concat('a, 'b')]", "not expected", 13, ""}, {"['a]", "not closed", 1, "add '"}, {"[conct('a')]", "no function conct", 1, `did you mean "concat"?`}, {"[parameters('nope')]", "no parameter", 1, ""},
-		{"[concat(reference('x').y)]", "cannot be evaluated here", 8, "parameter"}, {"[listKeys('x')]", "cannot be evaluated here", 1, ""}, {"[uniqueString('x')]", "does not publish", 1, ""}, {"[copyIndex(createArray())]", "not a text", 1, ""},
+		{"[concat(reference('x').y)]", "cannot be evaluated here", 8, "parameter"}, {"[listKeys('x')]", "cannot be evaluated here", 1, ""}, {"[copyIndex(createArray())]", "not a text", 1, ""},
 		{"[parameters('object').nope]", "no member nope", 1, "it has Inner"}, {"[parameters('list')[2]]", "2 elements", 1, ""}, {"[toLower()]", "takes 1 arguments", 1, ""}, {"[toLower(1)]", "not a text", 1, ""}, {"[add('a', 1)]", "whole number", 1, ""},
 		{"[div(1, 0)]", "divisor is 0", 1, ""}, {"[x]", "neither a text nor a call", 1, "'x'"}, {"[]", "ends too early", 1, ""}, {"[concat('a') 'b']", "not expected", 13, ""}, {"[substring('abc', 2, 5)]", "do not lie", 1, ""}, {"[resourceId('Microsoft.Compute/galleries/images', 'g')]", "takes 2 names", 1, ""},
 		{"[format('{1}', 'a')]", "no argument", 1, ""}, {"[if('a', 1, 2)]", "truth value", 4, ""}, {"[parameters('none').x]", "null has no member", 1, ""}, {"[\"a\"]", "not expected", 1, ""},

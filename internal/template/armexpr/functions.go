@@ -1,6 +1,8 @@
 package armexpr
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -127,7 +129,7 @@ func refused() map[string]string {
 	const deployed = "it asks a resource that is deployed"
 	return map[string]string{"reference": deployed, "references": deployed, "list": deployed, "listkeys": deployed, "listsecrets": deployed, "listaccountsas": deployed, "pickzones": deployed, "providers": "it asks Azure",
 		"getsecret": "it asks a key vault", "newguid": "it is different each time, and works in a parameter's default only",
-		"uniquestring": "Azure does not publish how it is computed", "lambda": "lambda expressions are not supported", "map": "lambda expressions are not supported", "filter": "lambda expressions are not supported",
+		"lambda": "lambda expressions are not supported", "map": "lambda expressions are not supported", "filter": "lambda expressions are not supported",
 		"reduce": "lambda expressions are not supported", "sort": "lambda expressions are not supported", "toobject": "lambda expressions are not supported", "managementgroup": "it asks for the scope of another deployment"}
 }
 
@@ -290,6 +292,20 @@ func allFunctions() map[string]function {
 			}
 			return e.Variable(name)
 		}},
+		"uniquestring": {1, -1, func(e *evaluation, a []any) (any, error) {
+			sum := sha256.New()
+			for i := range a {
+				s, err := text(a, i)
+				if err != nil {
+					return nil, err
+				}
+				sum.Write([]byte(s + "\x00"))
+			}
+			if e.StandIn != nil {
+				e.StandIn("uniqueString()")
+			}
+			return strings.ToLower(base32.StdEncoding.EncodeToString(sum.Sum(nil)))[:13], nil
+		}},
 		"copyindex": {0, 2, func(e *evaluation, a []any) (any, error) {
 			if e.CopyIndex == nil {
 				return nil, fmt.Errorf("there is no copy loop here")
@@ -396,7 +412,10 @@ func allFunctions() map[string]function {
 				return nil, err
 			}
 			n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 32)
-			return float64(n), err
+			if err != nil {
+				return nil, fmt.Errorf("%q is no whole number", s)
+			}
+			return float64(n), nil
 		}},
 		"bool": {1, 1, func(_ *evaluation, a []any) (any, error) {
 			switch v := a[0].(type) {
