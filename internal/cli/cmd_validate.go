@@ -135,6 +135,9 @@ func (a *app) load(path string, t *templateFlags, sev diag.Severity, build bool)
 	if sev == diag.Error && len(r.Unknown) > 0 && !problems.HasErrors() {
 		problems.Errorf(diag.Pos{}, "give --subscription, --resource-group and --location", "the template asks for %s, which only its deployment knows", join(r.Unknown))
 	}
+	if sev == diag.Warning && problems.HasErrors() {
+		return r, problems // what could be built of a template that is not sound is not worth a word yet
+	}
 	for _, img := range r.Images {
 		for _, p := range a.engine().Check(img) {
 			if p.Severity == diag.Error {

@@ -122,6 +122,8 @@ func (l *loader) packerBlock(b *hcl.Block) {
 	if a := c.Attributes["required_version"]; a != nil {
 		if v, problems := a.Expr.Value(nil); problems.HasErrors() || !isConstraint(v) {
 			l.problems.Errorf(at(a.Range), `write: required_version = ">= 1.10.0"`, "required_version is no version constraint")
+		} else if !satisfies(packerVersion, v.AsString()) {
+			l.problems.Warnf(at(a.Range), "", "the template asks for Packer %s; its language is read as version %s has it", v.AsString(), packerVersion)
 		}
 	}
 	for _, in := range c.Blocks {
@@ -149,6 +151,38 @@ var constraint = regexp.MustCompile(`^\s*(=|!=|>=?|<=?|~>)?\s*v?\d+(\.\d+)*(-[\w
 
 func isConstraint(v cty.Value) bool {
 	return v.Type() == cty.String && v.IsKnown() && !v.IsNull() && constraint.MatchString(v.AsString())
+}
+
+// satisfies holds a version against constraints as Packer does: all of them, separated by commas; ~> 1.2 means from 1.2 on and
+// below 2, ~> 1.2.3 below 1.3.
+func satisfies(version, constraints string) bool {
+	for _, c := range strings.Split(constraints, ",") {
+		want := strings.TrimLeft(strings.TrimSpace(c), "=!<>~ ")
+		op := strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(c), want))
+		want, _, _ = strings.Cut(strings.TrimPrefix(want, "v"), "-")
+		order := image.CompareVersions(version, want+strings.Repeat(".0", max(2-strings.Count(want, "."), 0)))
+		ok := order == 0
+		switch op {
+		case "!=":
+			ok = order != 0
+		case ">":
+			ok = order > 0
+		case ">=":
+			ok = order >= 0
+		case "<":
+			ok = order < 0
+		case "<=":
+			ok = order <= 0
+		case "~>":
+			parts := strings.Split(want, ".")
+			prefix := strings.Join(parts[:max(len(parts)-1, 1)], ".") + "."
+			ok = order >= 0 && strings.HasPrefix(version+".", prefix)
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // checkUnused judges the sources that no build names, each by its own rules: Packer reads them too.

@@ -49,6 +49,8 @@ func (l *loader) legacy(root *jsonNode) {
 	}
 	if v := root.get("min_packer_version"); v != nil && !isConstraint(cty.StringVal(v.text)) {
 		l.problems.Errorf(at(v.at), `write "1.10.0"`, "min_packer_version is no version")
+	} else if v != nil && !satisfies(packerVersion, ">= "+v.text) {
+		l.problems.Warnf(at(v.at), "", "the template asks for Packer %s; its language is read as version %s has it", v.text, packerVersion)
 	}
 	if root.get("push") != nil {
 		l.problems.Warnf(at(seen["push"]), "remove it", "push has no effect: the service it was for is gone")

@@ -133,3 +133,14 @@ func TestParametersKeepToTheirTypes(t *testing.T) {
 		}
 	}
 }
+
+func TestSatisfies(t *testing.T) {
+	for c, want := range map[string]bool{">= 1.10.0": true, ">= 99": false, "~> 1.2": true, "~> 1.15.0": false, "~> 1.16.0": true, "~> 2.0": false, "= 1.16.0": true, "1.16": true, "!= 1.16.0": false, "< 2": true, "> 1.16.0": false, ">= 1.7, < 1.16": false, ">= 1.7.0, < 2.0.0": true, "<= 1.16": true, ">= v1.16.0-beta1": true} {
+		if satisfies("1.16.0", c) != want {
+			t.Errorf("%s: %v", c, !want)
+		}
+	}
+	if _, l := load(t, "packer {\n  required_version = \">= 99\"\n}\n"+fmt.Sprintf(sound, "", ""), Options{}); len(l) != 1 || l.HasErrors() || l[0].Pos.Line != 2 {
+		t.Errorf("%+v", l)
+	}
+}
