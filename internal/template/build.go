@@ -96,6 +96,9 @@ func (l *loader) build(b *hcl.Block, n int) {
 	if len(list) == 0 && !l.problems.HasErrors() {
 		l.problems.Errorf(at(b.TypeRange), `add sources = ["source.azure-arm.NAME"]`, "the build has no source")
 	}
+	if len(list) == 0 {
+		l.checkSteps(c.Blocks)
+	}
 	var names []string
 	for _, s := range list {
 		names = append(names, s.typ+"."+s.name)
@@ -170,6 +173,21 @@ func (l *loader) image(b *hcl.Block, blocks hcl.Blocks, s built, name string, so
 			l.postProcess(b.Labels[0], at(b.LabelRanges[0]), at(b.TypeRange), b.Body, in)
 		case "post-processors":
 			l.chain(b, in)
+		}
+	}
+}
+
+// checkSteps judges the provisioners of a build without a source, so that their mistakes are told with the others.
+func (l *loader) checkSteps(blocks hcl.Blocks) {
+	source := cty.ObjectVal(map[string]cty.Value{"type": cty.StringVal("azure-arm"), "name": cty.StringVal("none")})
+	in := inside{img: &image.Image{Name: "none"}, typ: "azure-arm", name: "none", ctx: l.context(map[string]cty.Value{"source": source, "build": running("none", "azure-arm")})}
+	for _, b := range blocks {
+		switch b.Type {
+		case "provisioner", "error-cleanup-provisioner":
+			l.provision(b.Labels[0], at(b.LabelRanges[0]), at(b.TypeRange), b.Body, in, b.Type)
+			in.n++
+		case "post-processor":
+			l.postProcess(b.Labels[0], at(b.LabelRanges[0]), at(b.TypeRange), b.Body, in)
 		}
 	}
 }
@@ -291,6 +309,9 @@ func (l *loader) scopeOf(d *decoder, only, except []string, in inside) {
 		d.fail("except", "keep one", "only and except exclude one another in %s", d.what)
 	}
 	for option, list := range map[string][]string{"only": only, "except": except} {
+		if len(in.sources) == 0 {
+			continue // none of them could be read
+		}
 		for _, name := range list {
 			if name == "unknown" || slices.Contains(in.sources, name) || slices.ContainsFunc(in.sources, func(s string) bool { return strings.HasSuffix(s, "."+name) || strings.HasSuffix(name, "."+s) }) {
 				continue
@@ -333,7 +354,7 @@ func (l *loader) check(d *decoder, settings provisioner.Settings) {
 
 // overrideOf judges a name in override that is not this source's.
 func (l *loader) overrideOf(d *decoder, name string, pos diag.Pos, in inside) {
-	if slices.ContainsFunc(in.sources, func(s string) bool { return s == name || strings.HasSuffix(s, "."+name) }) {
+	if len(in.sources) == 0 || slices.ContainsFunc(in.sources, func(s string) bool { return s == name || strings.HasSuffix(s, "."+name) }) {
 		return
 	}
 	if in.json {

@@ -144,3 +144,13 @@ func TestSatisfies(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+// TestStepsWithoutASource: what is wrong with provisioners is told although the build's source is not there.
+func TestStepsWithoutASource(t *testing.T) {
+	_, l := load(t, "build {\n  sources = [\"azure-arm.none\"]\n  provisioner \"powershell\" {\n    inline = [local.nope, nofn()]\n    inlin = 1\n    only = [\"azure-arm.none\"]\n  }\n}\n", Options{})
+	for _, w := range []string{"not declared", `local "nope" is not declared`, "Call to unknown function", `unknown option "inlin"`} {
+		if _, ok := of(l, w); !ok {
+			t.Errorf("not said: %s: %+v", w, l)
+		}
+	}
+}
