@@ -32,6 +32,7 @@ type aib struct {
 	*decoder
 	d       *deployment
 	version string // api-version; the newest when the template names none
+	partly  bool   // parts of it are known only once it is deployed: nothing is missed
 	strict  bool   // the service of that version refuses names that it does not know
 }
 
@@ -54,7 +55,7 @@ func (l *loader) imageTemplate(n *jsonNode, dep *deployment) {
 		name = v.text // secrets of two templates in one deployment have names of their own
 	}
 	d := l.decoder(nil, "the image template", name, pos)
-	a := &aib{decoder: d, d: dep, version: apiVersions()[len(apiVersions())-1]}
+	a := &aib{decoder: d, d: dep, partly: n.unknown(), version: apiVersions()[len(apiVersions())-1]}
 	if v := n.get("apiVersion"); v != nil && v.kind == '"' && v.text != "" {
 		a.version = v.text
 		if !slices.Contains(apiVersions(), v.text) {
@@ -150,6 +151,9 @@ func (a *aib) bad(option, service, remedy, format string, args ...any) {
 
 // missing complains of a property that must be there.
 func (a *aib) missing(option, parent, name string) {
+	if a.partly {
+		return
+	}
 	a.bad(cmp.Or(a.known(option), parent), fmt.Sprintf("'ImageTemplate.%s': Missing field %s", wire(parent), name), "add "+name, "%s needs %s", wire(parent), name)
 }
 
@@ -280,6 +284,9 @@ func (a *aib) unknownScope() {
 
 func (a *aib) identities(t *aibTemplate, img *image.Image) {
 	id := t.Identity
+	if id == nil && a.partly {
+		return
+	}
 	if id == nil {
 		a.bad("identity", "", `add "identity": { "type": "UserAssigned", "userAssignedIdentities": { "<id>": {} } }`, "the template has no identity, and the service builds as one")
 		return
@@ -288,7 +295,7 @@ func (a *aib) identities(t *aibTemplate, img *image.Image) {
 	switch {
 	case !strings.EqualFold(id.Type, "UserAssigned"):
 		a.bad("identity.type", "", `use "UserAssigned"`, "identity.type is %q", id.Type)
-	case len(m) != 1:
+	case len(m) != 1 && !a.partly:
 		a.bad("identity.userAssignedIdentities", "", "name one identity", "the template names %d identities, and the service takes exactly one", len(m))
 	}
 	for _, k := range keys(m) {

@@ -45,7 +45,7 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 	}
 	if d.typed && plain.Type().IsObjectType() && f.v.Type() == reflect.TypeFor[map[string]string]() {
 		for it := plain.ElementIterator(); it.Next(); {
-			if _, v := it.Element(); v.Type() != cty.String {
+			if _, v := it.Element(); v.Type() != cty.String && !v.IsNull() {
 				bad("a map of texts")
 				return
 			}
@@ -116,6 +116,9 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 		}
 		*to = map[string]string{}
 		for k, e := range m {
+			if d.typed && e.plain.IsNull() {
+				continue // as good as not there
+			}
 			s, ok := asString(e.plain)
 			if !ok {
 				bad("a map of texts")

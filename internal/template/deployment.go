@@ -200,6 +200,8 @@ func (d *deployment) eval(n *jsonNode) (*jsonNode, error) {
 			name := f.name
 			if k, err := d.evalText(&jsonNode{kind: '"', text: name, at: f.at}); err == nil && k.kind == '"' {
 				name = k.text
+			} else if err == nil && k.kind == 'u' {
+				return &jsonNode{kind: 'u', at: n.at}, nil
 			} else if err != nil {
 				failed = err
 			}
@@ -231,6 +233,10 @@ func (d *deployment) evalText(n *jsonNode) (*jsonNode, error) {
 	if !d.bare && armexpr.IsExpression(n.text) {
 		v, err := armexpr.Evaluate(n.text, d.scope)
 		if err != nil {
+			var e *armexpr.Error
+			if errors.As(err, &e) && e.Deployed || strings.Contains(err.Error(), errDeployed.Error()) {
+				return d.deployed(n), nil
+			}
 			d.expression(n, err)
 			return nil, errSaid
 		}
@@ -254,6 +260,19 @@ func (d *deployment) evalText(n *jsonNode) (*jsonNode, error) {
 		})
 	}
 	return &out, nil
+}
+
+// errDeployed is what parameters('x') and variables('x') answer for a value that only a deployment knows.
+var errDeployed = errors.New("only a deployment knows it")
+
+// deployed stands for a value that asks a resource: it is said once, and nothing that depends on it is judged.
+func (d *deployment) deployed(n *jsonNode) *jsonNode {
+	const what = "deployed resources"
+	if !slices.Contains(d.r.Unknown, what) {
+		d.r.Unknown = append(d.r.Unknown, what)
+		d.problems.Warnf(at(n.at), "hand the values over as parameters", "the template asks %s for values, which only its deployment knows: nothing made of them is judged", what)
+	}
+	return &jsonNode{kind: 'u', at: n.at}
 }
 
 // node is a value as a node that stands where its expression does. A text that holds a secret is one.

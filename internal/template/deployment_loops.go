@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ingot/internal/diag"
+	"ingot/internal/template/armexpr"
 )
 
 // most is how often Azure runs a copy loop at most (https://learn.microsoft.com/azure/azure-resource-manager/templates/copy-resources).
@@ -43,6 +44,9 @@ func (d *deployment) loopCount(loop *jsonNode) (int, error) {
 	v, err := d.eval(c)
 	if err != nil {
 		return 0, err
+	}
+	if v.kind == 'u' {
+		return 0, nil // it has been said that only a deployment knows
 	}
 	if n := jsonNumber(v.text); v.kind == '0' && n == float64(int(n)) && n >= 0 && n <= most {
 		return int(n), nil
@@ -102,6 +106,9 @@ func (d *deployment) nested(r *jsonNode) int {
 	if template == nil || template.kind != '{' {
 		return 0 // linked: it is somewhere else
 	}
+	if !holdsImageTemplate(template) {
+		return 0 // modules for other things
+	}
 	if d.depth >= 5 {
 		d.problems.Errorf(at(r.at), "", "deployments nest more than 5 deep")
 		return 0
@@ -132,7 +139,9 @@ func (d *deployment) nested(r *jsonNode) int {
 				continue
 			}
 			to.set, to.state = true, 3
-			if v, err := d.eval(value); err == nil {
+			if v, err := d.eval(value); err == nil && v.unknown() {
+				to.state = 4
+			} else if err == nil {
 				to.value, to.state = v.plain(), 2
 				if to.secure {
 					d.hideValue(to.value)
@@ -140,9 +149,17 @@ func (d *deployment) nested(r *jsonNode) int {
 			}
 		}
 	}
-	for name, p := range n.params {
-		if !p.set && p.node.get("defaultValue") == nil && p.node.get("nullable") == nil {
-			d.problems.Errorf(at(r.at), "add it to the nested deployment's parameters", "parameter %q of the nested deployment has no value", name)
+	if ps := template.get("parameters"); ps != nil {
+		for _, f := range ps.fields {
+			p := n.params[strings.ToLower(f.name)]
+			if p.set || f.value.get("defaultValue") != nil {
+				continue
+			}
+			if nullable(template, f.value) {
+				p.state, p.set = 2, true // null
+				continue
+			}
+			d.problems.Errorf(at(r.at), "add it to the nested deployment's parameters", "parameter %q of the nested deployment has no value", f.name)
 			p.state = 3
 		}
 	}
@@ -156,6 +173,18 @@ func (d *deployment) standIn(function string) {
 		d.r.Unknown = append(d.r.Unknown, function)
 		d.problems.Warnf(diag.Pos{File: d.root.at.Filename, Line: 1, Column: 1}, "hand the value over as a parameter if a name depends on it", "Azure does not publish how %s is computed: a stand-in takes its place here", function)
 	}
+}
+
+// holdsImageTemplate reports whether a deployment deploys one, itself or through another.
+func holdsImageTemplate(template *jsonNode) bool {
+	return slices.ContainsFunc(resources(template), func(r *jsonNode) bool {
+		t := r.get("type")
+		if t == nil {
+			return false
+		}
+		inner := r.get("properties").get("template")
+		return strings.EqualFold(t.text, imageTemplateType) || armexpr.IsExpression(t.text) || inner != nil && holdsImageTemplate(inner)
+	})
 }
 
 // function calls one that the template defines: { "functions": [{ "namespace": "x", "members": { "f": … } }] }.

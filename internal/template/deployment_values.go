@@ -94,11 +94,29 @@ func (d *deployment) parameters() {
 		return
 	}
 	for _, f := range n.fields {
-		if p := d.params[strings.ToLower(f.name)]; !p.set && f.value.get("defaultValue") == nil {
+		p := d.params[strings.ToLower(f.name)]
+		if !p.set && f.value.get("defaultValue") == nil && nullable(d.root, f.value) {
+			p.state, p.set = 2, true // null
+			continue
+		}
+		if !p.set && f.value.get("defaultValue") == nil {
 			d.problems.Errorf(at(f.at), "set it with -var "+f.name+"=… or a parameters file (-var-file)", "parameter %q has no value", f.name)
 			p.state = 3
 		}
 	}
+}
+
+// nullable reports whether a parameter may be left out: by itself, or by the type it refers to.
+func nullable(root, p *jsonNode) bool {
+	if x := p.get("nullable"); x != nil {
+		return x.kind == 't'
+	}
+	ref := p.get("$ref")
+	if ref == nil {
+		return false
+	}
+	x := root.get("definitions").get(strings.TrimPrefix(ref.text, "#/definitions/")).get("nullable")
+	return x != nil && x.kind == 't'
 }
 
 // checkParameter holds a value against the parameter's own limits.
@@ -223,6 +241,8 @@ func (d *deployment) resolveValue(v *armValue, what, name string, n *jsonNode) (
 	switch {
 	case v.state == 2:
 		return v.value, nil
+	case v.state == 4:
+		return nil, errDeployed
 	case v.state == 3 || n == nil:
 		return nil, errSaid
 	case v.state == 1:
@@ -237,6 +257,10 @@ func (d *deployment) resolveValue(v *armValue, what, name string, n *jsonNode) (
 	if err != nil {
 		v.state = 3
 		return nil, errSaid
+	}
+	if out.unknown() {
+		v.state = 4
+		return nil, errDeployed
 	}
 	v.value, v.state = out.plain(), 2
 	if what == "parameter" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -225,6 +226,16 @@ func (n *jsonNode) get(name string) *jsonNode {
 	return nil
 }
 
+// unknown reports whether a value, or a part of it, is known only once it is deployed.
+func (n *jsonNode) unknown() bool {
+	for _, f := range n.fields {
+		if f.value.unknown() {
+			return true
+		}
+	}
+	return n.kind == 'u' || slices.ContainsFunc(n.items, (*jsonNode).unknown)
+}
+
 // kindName is what a person calls the kind.
 func (n *jsonNode) kindName() string {
 	switch n.kind {
@@ -290,6 +301,9 @@ func (b jsonBody) PartialContent(s *hcl.BodySchema) (*hcl.BodyContent, hcl.Body,
 	c := &hcl.BodyContent{Attributes: hcl.Attributes{}, MissingItemRange: b.MissingItemRange()}
 	rest := &jsonNode{kind: '{', at: b.n.at}
 	var problems hcl.Diagnostics
+	if b.n.kind == 'u' {
+		return c, jsonBody{rest, b.expand, b.ignore}, nil
+	}
 	if b.n.kind != '{' {
 		return c, jsonBody{rest, b.expand, b.ignore}, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "an object is needed here, not " + b.n.kindName(), Subject: b.n.at.Ptr()}}
 	}
@@ -316,7 +330,7 @@ func (b jsonBody) PartialContent(s *hcl.BodySchema) (*hcl.BodyContent, hcl.Body,
 				switch e.kind {
 				case '{':
 					c.Blocks = append(c.Blocks, &hcl.Block{Type: f.name, Body: jsonBody{e, b.expand, b.ignore}, DefRange: e.at, TypeRange: placeOf(f, e)})
-				case 'n':
+				case 'n', 'u':
 				default:
 					problems = append(problems, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("%s must be an object, or a list of objects, not %s", f.name, e.kindName()), Subject: e.at.Ptr()})
 				}
@@ -386,6 +400,8 @@ func (e jsonExpr) value(n *jsonNode) (cty.Value, hcl.Diagnostics) {
 		return v, nil
 	case 't', 'f':
 		return cty.BoolVal(n.kind == 't'), nil
+	case 'u':
+		return cty.DynamicVal, nil // known only once it is deployed
 	case '"':
 		if e.expand != nil {
 			return e.expand(n)

@@ -1,6 +1,7 @@
 package template
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,6 +24,7 @@ type legacy struct {
 	state     map[string]int // 1 being evaluated, 2 known
 	given     map[string]string
 	sensitive map[string]bool
+	told      map[string]bool // variables that nobody gives: said once each
 	broken    map[string]bool // variables without a value: complained of once
 }
 
@@ -33,7 +35,7 @@ func legacyKeys() []string {
 
 // legacy reads a template of Packer's older language.
 func (l *loader) legacy(root *jsonNode) {
-	g := &legacy{loader: l, root: root, declared: map[string]*jsonNode{}, values: map[string]string{}, state: map[string]int{}, given: map[string]string{}, sensitive: map[string]bool{}, broken: map[string]bool{}}
+	g := &legacy{loader: l, root: root, declared: map[string]*jsonNode{}, values: map[string]string{}, state: map[string]int{}, given: map[string]string{}, sensitive: map[string]bool{}, broken: map[string]bool{}, told: map[string]bool{}}
 	seen := map[string]hcl.Range{}
 	for _, f := range root.fields {
 		if strings.HasPrefix(f.name, "_") {
@@ -104,9 +106,6 @@ func (g *legacy) variables() {
 			continue
 		}
 		g.sensitive[s.text] = true
-		if g.declared[s.text] == nil {
-			g.problems.Warnf(at(s.at), meant(s.text, keys(g.declared)), "sensitive-variables names %q, which is not declared", s.text)
-		}
 	}
 	for _, name := range g.o.VarFiles {
 		g.varFileJSON(name)
@@ -117,11 +116,18 @@ func (g *legacy) variables() {
 		switch {
 		case !ok:
 			g.problems.Errorf(diag.Pos{}, "write -var name=value", "-var has no value")
-		case g.declared[name] == nil:
-			g.problems.Warnf(diag.Pos{}, meant(name, keys(g.declared)), "-var sets %q, which the template does not declare", name)
 		default:
+			// One that is not declared can be set all the same, as in Packer: large projects keep their variables in files.
 			g.given[name] = value
 			onLine = append(onLine, name)
+		}
+	}
+	for name, v := range g.given {
+		if g.declared[name] == nil {
+			g.values[name], g.state[name] = v, 2
+			if g.sensitive[name] {
+				g.hide(cty.StringVal(v))
+			}
 		}
 	}
 	for _, name := range keys(g.declared) {
@@ -153,8 +159,7 @@ func (g *legacy) varFileJSON(name string) {
 		}
 		s, ok := scalar(f.value)
 		switch {
-		case g.declared[f.name] == nil:
-			g.problems.Warnf(at(f.at), meant(f.name, keys(g.declared)), "the template does not declare variable %q", f.name)
+		case f.value.kind == 'n' || strings.HasPrefix(f.name, "_"):
 		case !ok:
 			g.problems.Errorf(at(f.value.at), "write a text", "variable %q is given %s", f.name, f.value.kindName())
 		default:
@@ -271,6 +276,15 @@ func (g *legacy) expander(e *braces.Engine) expand {
 			for _, u := range uses {
 				if g.broken[u] {
 					return cty.UnknownVal(cty.String), nil // complained of where the variable stands
+				}
+			}
+		}
+		if uses, err := braces.Uses(n.text); err == nil {
+			for _, u := range uses {
+				if _, ok := g.values[u]; !ok && !g.told[u] {
+					g.told[u] = true
+					g.values[u] = ""
+					g.problems.Warnf(at(n.at), cmp.Or(meant(u, keys(g.declared)), "declare it in variables, or hand it over with -var or -var-file"), "variable %q is not declared, and nobody gives it: it is empty", u)
 				}
 			}
 		}

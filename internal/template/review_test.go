@@ -154,3 +154,30 @@ func TestStepsWithoutASource(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatOnlyADeploymentKnows: values of deployed resources leave the rest of a template to be judged.
+func TestWhatOnlyADeploymentKnows(t *testing.T) {
+	text := strings.NewReplacer(`"[concat('use ', parameters('secret'))]"`, `"[reference('x').outputs.line]"`, `"group": "/subscriptions/s/resourceGroups/r/providers"`, `"group": "[reference('x').id]"`).Replace(armText)
+	r, l := loadJSON(t, text, Options{VarFiles: []string{"params.json"}})
+	if l.HasErrors() || len(r.Unknown) != 1 {
+		t.Errorf("%+v %v", l, r.Unknown)
+	}
+	text = strings.Replace(text, `"vmSize"`, `"vmsize"`, 1)
+	if _, l = loadJSON(t, text, Options{VarFiles: []string{"params.json"}}); !l.HasErrors() {
+		t.Error("what is known is not judged any more")
+	}
+}
+
+// TestVariablesInFiles: large projects declare none of their variables, and keep them in files.
+func TestVariablesInFiles(t *testing.T) {
+	const text = `{"builders": [{"type": "azure-arm", "os_type": "Windows", "image_publisher": "p", "image_offer": "o", "image_sku": "{{user ` + "`sku`" + `}}", "image_version": "1.0.0", "location": "westeurope", "vm_size": "Standard_D4ds_v5", "communicator": "winrm", "winrm_use_ssl": true,
+"managed_image_name": "m", "managed_image_resource_group_name": "rg{{user ` + "`nobody`" + `}}"}]}`
+	dir := write(t, map[string]string{"t.json": text, "v.json": `{"sku": "from-a-file", "_comment": "x", "unused": null}`})
+	r, l := Load("t.json", Options{Cwd: dir, Now: now, VarFiles: []string{"v.json"}})
+	if l.HasErrors() || len(l) != 1 || !strings.Contains(l[0].Summary, `variable "nobody" is not declared`) {
+		t.Fatalf("%+v", l)
+	}
+	if got := fmt.Sprint(r.Images[0].Source); !strings.Contains(got, "from-a-file") {
+		t.Error(got)
+	}
+}

@@ -54,6 +54,7 @@ func (b *Budget) Spend(steps, bytes int) error {
 type Error struct {
 	Offset, Length int
 	Reason, Remedy string
+	Deployed       bool // only a deployment knows the value: it asks a resource
 }
 
 func (e *Error) Error() string { return e.Reason }
@@ -77,7 +78,7 @@ func Evaluate(s string, scope *Scope) (any, error) {
 		return Literal(s), nil
 	}
 	if len(s) > 1<<17 {
-		return nil, &Error{0, 1, "the expression is longer than 128 KiB", ""}
+		return nil, &Error{Length: 1, Reason: "the expression is longer than 128 KiB"}
 	}
 	p := &parser{s: s, at: 1, end: len(s) - 1}
 	n, err := p.expression(0)
@@ -92,7 +93,7 @@ func Evaluate(s string, scope *Scope) (any, error) {
 		c.Budget = NewBudget()
 		scope = &c
 	}
-	e := &evaluation{scope}
+	e := &evaluation{Scope: scope}
 	return e.eval(n)
 }
 
@@ -112,7 +113,7 @@ type parser struct {
 }
 
 func (p *parser) fail(at, length int, remedy, format string, args ...any) error {
-	return &Error{at, length, fmt.Sprintf(format, args...), remedy}
+	return &Error{Offset: at, Length: length, Reason: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
 func (p *parser) space() {
@@ -251,10 +252,13 @@ func (p *parser) primary(depth int) (*node, error) {
 	return nil, p.fail(start, 1, "", "%q is not expected here", string(c))
 }
 
-type evaluation struct{ *Scope }
+type evaluation struct {
+	*Scope
+	lambda map[string]any // names of the lambdas that are running
+}
 
 func (e *evaluation) fail(n *node, remedy, format string, args ...any) error {
-	return &Error{n.at, max(n.end-n.at, 1), fmt.Sprintf(format, args...), remedy}
+	return &Error{Offset: n.at, Length: max(n.end-n.at, 1), Reason: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
 func (e *evaluation) eval(n *node) (any, error) {

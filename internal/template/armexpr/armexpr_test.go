@@ -66,6 +66,11 @@ func TestFunctions(t *testing.T) {
 		// loops and the template's own functions
 		{`copyIndex()`, `2`}, {`copyIndex('loop', 1)`, `3`}, {`copyIndex(1)`, `3`}, {`fx.name('a', 1)`, `"fx.name[a 1]"`},
 		{`length(uniqueString('x', 'y'))`, `13`}, {`equals(uniqueString('x'), uniqueString('x'))`, `true`}, {`equals(uniqueString('x'), uniqueString('y'))`, `false`},
+		// lambdas
+		{`map(createArray('a', 'b'), lambda('x', concat(lambdaVariables('x'), '1')))`, `["a1","b1"]`}, {`map(createArray('a', 'b'), lambda('x', 'i', lambdaVariables('i')))`, `[0,1]`}, {`filter(createArray(1, 2, 3), lambda('x', greater(lambdaVariables('x'), 1)))`, `[2,3]`},
+		{`reduce(createArray(1, 2, 3), 0, lambda('a', 'b', add(lambdaVariables('a'), lambdaVariables('b'))))`, `6`}, {`sort(createArray(3, 1, 2), lambda('a', 'b', less(lambdaVariables('a'), lambdaVariables('b'))))`, `[1,2,3]`},
+		{`toObject(createArray('a', 'b'), lambda('x', lambdaVariables('x')), lambda('x', toUpper(lambdaVariables('x')))).b`, `"B"`}, {`groupBy(createArray('a', 'ab', 'b'), lambda('x', take(lambdaVariables('x'), 1))).a`, `["a","ab"]`}, {`mapValues(createObject('a', 1), lambda('x', add(lambdaVariables('x'), 1))).a`, `2`},
+		{`map(createArray(1), lambda('x', map(createArray(2), lambda('y', add(lambdaVariables('x'), lambdaVariables('y'))))))`, `[[3]]`}, {`lambdaVariables('x')`, ``}, {`map(createArray(1), 'x')`, ``}, {`lambda('x', 1)`, ``},
 		// the language
 		{`parameters('object').inner.x`, `1`}, {`parameters('object')['Inner']['x']`, `1`}, {`parameters('list')[1]`, `"b"`}, {`variables('v')`, `"var-v"`}, {`parameters('object').?nope`, `null`}, {`parameters('list')[?9]`, `null`}, {` concat ( 'it''s' , "" ) `, ``}, {`null()`, `null`},
 		{"concat(\n 'a',\n 'b'\n)", `"ab"`}, {`-5`, `-5`},

@@ -30,9 +30,12 @@ func (e *evaluation) call(n *node) (any, error) {
 		if !ok {
 			why = "it asks a resource that is deployed"
 		}
-		return nil, e.fail(n, "hand the value over as a parameter", "%s cannot be evaluated here: %s", n.text, why)
+		return nil, &Error{n.at, max(n.end-n.at, 1), fmt.Sprintf("%s cannot be evaluated here: %s", n.text, why), "hand the value over as a parameter", true}
 	}
 	if v, done, err := e.lazy(n, name); done {
+		return v, err
+	}
+	if v, done, err := e.withLambda(n, name); done {
 		return v, err
 	}
 	f, ok := functions()[name]
@@ -129,8 +132,7 @@ func refused() map[string]string {
 	const deployed = "it asks a resource that is deployed"
 	return map[string]string{"reference": deployed, "references": deployed, "list": deployed, "listkeys": deployed, "listsecrets": deployed, "listaccountsas": deployed, "pickzones": deployed, "providers": "it asks Azure",
 		"getsecret": "it asks a key vault", "newguid": "it is different each time, and works in a parameter's default only",
-		"lambda": "lambda expressions are not supported", "map": "lambda expressions are not supported", "filter": "lambda expressions are not supported",
-		"reduce": "lambda expressions are not supported", "sort": "lambda expressions are not supported", "toobject": "lambda expressions are not supported", "managementgroup": "it asks for the scope of another deployment"}
+		"managementgroup": "it asks for the scope of another deployment"}
 }
 
 func nearest(name string) string {
