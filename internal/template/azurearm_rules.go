@@ -156,7 +156,8 @@ type oneOfFunc = func(option, value string, allowed ...string) string
 func (d *decoder) source(o *azureARM, fail failFunc) image.Source {
 	market := o.ImagePublisher != "" || o.ImageOffer != "" || o.ImageSKU != ""
 	custom := o.CustomManagedImageName != "" || o.CustomManagedImageGroup != ""
-	gallery := o.Gallery != nil
+	// A block whose values are all "" is none, as in Packer: people switch it off so.
+	gallery := o.Gallery != nil && *o.Gallery != (armGallery{})
 	n := 0
 	for _, set := range []bool{market, custom, gallery, o.ImageURL != ""} {
 		if set {
@@ -164,7 +165,7 @@ func (d *decoder) source(o *azureARM, fail failFunc) image.Source {
 		}
 	}
 	var plan *image.PurchasePlan
-	if pl := o.Plan; pl != nil {
+	if pl := o.Plan; pl != nil && *pl != (armPlan{}) {
 		if pl.Name == "" || pl.Product == "" || pl.Publisher == "" {
 			fail("plan_info", "add them", "plan_info needs plan_name, plan_product and plan_publisher")
 		}

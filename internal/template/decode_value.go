@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -162,12 +163,12 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 		}
 		*to = v
 	case *bool:
-		b, err := convert.Convert(plain, cty.Bool)
-		if err != nil {
+		b, ok := asBool(plain)
+		if !ok {
 			bad("true or false")
 			return
 		}
-		*to = b.True()
+		*to = b
 	case **int:
 		n, ok := asInt(plain)
 		if !ok || reflect.ValueOf(0).OverflowInt(n) {
@@ -177,12 +178,11 @@ func (d *decoder) set(f field, x cty.Value, option string, pos diag.Pos) {
 		v := int(n)
 		*to = &v
 	case **bool:
-		b, err := convert.Convert(plain, cty.Bool)
-		if err != nil {
+		v, ok := asBool(plain)
+		if !ok {
 			bad("true or false")
 			return
 		}
-		v := b.True()
 		*to = &v
 	case *int, *int32, *int64:
 		n, ok := asInt(plain)
@@ -374,6 +374,16 @@ func asString(v cty.Value) (string, bool) {
 		return "", false
 	}
 	return s.AsString(), true
+}
+
+// asBool takes the texts that Packer takes for truth values: true, True, TRUE, t, 1.
+func asBool(v cty.Value) (bool, bool) {
+	if v.Type() == cty.String {
+		b, err := strconv.ParseBool(v.AsString())
+		return b, err == nil
+	}
+	b, err := convert.Convert(v, cty.Bool)
+	return err == nil && b.True(), err == nil
 }
 
 func asInt(v cty.Value) (int64, bool) {

@@ -122,13 +122,8 @@ func (g *legacy) variables() {
 			onLine = append(onLine, name)
 		}
 	}
-	for name, v := range g.given {
-		if g.declared[name] == nil {
-			g.values[name], g.state[name] = v, 2
-			if g.sensitive[name] {
-				g.hide(cty.StringVal(v))
-			}
-		}
+	for _, name := range keys(g.given) {
+		g.resolve(name, nil)
 	}
 	for _, name := range keys(g.declared) {
 		if g.sensitive[name] {
@@ -184,6 +179,10 @@ func scalar(n *jsonNode) (string, bool) {
 // resolve gives one variable its value, after those its default needs.
 func (g *legacy) resolve(name string, via []string) {
 	n := g.declared[name]
+	given, isGiven := g.given[name]
+	if n == nil && isGiven {
+		n = &jsonNode{kind: '"', text: given}
+	}
 	if n == nil || g.state[name] == 2 {
 		return
 	}
@@ -193,19 +192,22 @@ func (g *legacy) resolve(name string, via []string) {
 			g.hide(cty.StringVal(g.values[name]))
 		}
 	}()
-	if v, ok := g.given[name]; ok {
-		g.values[name] = v
-		return
-	}
-	if n.kind == 'n' {
+	if n.kind == 'n' && !isGiven {
 		g.problems.Errorf(at(n.at), "set it with -var "+name+"=… or -var-file", "variable %q has no value", name)
 		g.broken[name] = true
 		return
 	}
 	s, ok := scalar(n)
+	if isGiven {
+		s, ok = given, true // it may name other variables, and the environment, as a default may
+	}
 	if !ok {
 		g.problems.Errorf(at(n.at), "write a text", "the default of variable %q is %s", name, n.kindName())
 		g.broken[name] = true
+		return
+	}
+	if g.state[name] == 1 && isGiven {
+		g.values[name] = s
 		return
 	}
 	if g.state[name] == 1 {
@@ -230,7 +232,11 @@ func (g *legacy) resolve(name string, via []string) {
 	e := g.engine("", "")
 	e.EnvAllowed = true
 	r, err := e.Expand(s)
-	if err != nil {
+	switch {
+	case err != nil && isGiven:
+		g.values[name] = s // somebody else's braces: what is given is taken as it is
+		return
+	case err != nil:
 		g.brace(n, err)
 		g.broken[name] = true
 		return

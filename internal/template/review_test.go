@@ -172,12 +172,20 @@ func TestWhatOnlyADeploymentKnows(t *testing.T) {
 func TestVariablesInFiles(t *testing.T) {
 	const text = `{"builders": [{"type": "azure-arm", "os_type": "Windows", "image_publisher": "p", "image_offer": "o", "image_sku": "{{user ` + "`sku`" + `}}", "image_version": "1.0.0", "location": "westeurope", "vm_size": "Standard_D4ds_v5", "communicator": "winrm", "winrm_use_ssl": true,
 "managed_image_name": "m", "managed_image_resource_group_name": "rg{{user ` + "`nobody`" + `}}"}]}`
-	dir := write(t, map[string]string{"t.json": text, "v.json": `{"sku": "from-a-file", "_comment": "x", "unused": null}`})
-	r, l := Load("t.json", Options{Cwd: dir, Now: now, VarFiles: []string{"v.json"}})
+	dir := write(t, map[string]string{"t.json": text, "v.json": `{"sku": "{{user ` + "`from`" + `}}-{{env ` + "`WHERE`" + `}}", "from": "from", "_comment": "x", "unused": null}`})
+	r, l := Load("t.json", Options{Cwd: dir, Now: now, VarFiles: []string{"v.json"}, Env: []string{"WHERE=a-file"}})
 	if l.HasErrors() || len(l) != 1 || !strings.Contains(l[0].Summary, `variable "nobody" is not declared`) {
 		t.Fatalf("%+v", l)
 	}
 	if got := fmt.Sprint(r.Images[0].Source); !strings.Contains(got, "from-a-file") {
 		t.Error(got)
+	}
+}
+
+// TestEmptyBlocks: a block whose values are all "" is none, and texts are truth values as Packer takes them.
+func TestEmptyBlocks(t *testing.T) {
+	r, l := load(t, marketplace(nil, "plan_info {\nplan_name = \"\"\nplan_product = \"\"\nplan_publisher = \"\"\n}\nshared_image_gallery {\nid = \"\"\ngallery_name = \"\"\n}\nuse_azure_cli_auth = \"True\"\nvtpm_enabled = \"0\""), Options{})
+	if len(l) != 0 || !r.Images[0].Identity.AzureCLI || r.Images[0].Machine.VTPM {
+		t.Errorf("%+v", l)
 	}
 }

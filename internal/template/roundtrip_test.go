@@ -40,7 +40,7 @@ func again(t interface {
 			t.Fatalf("nobody knows what %s stands for", n)
 		}
 		text := v
-		if l == PackerHCL {
+		if l != ImageBuilder {
 			text = literal(text) // Packer looks for actions in what a variable holds, too
 		}
 		o.Vars = append(o.Vars, n+"="+text)
