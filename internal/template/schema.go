@@ -33,7 +33,7 @@ func docs() map[string]map[string]string {
 
 // Schema is the JSON Schema of a format, for editors: packer-hcl is HCL's JSON form (*.pkr.json), ingot that of *.ingot.hcl.
 func Schema(format string) ([]byte, error) {
-	w := &schemaWriter{docs: docs(), texts: format != "image-builder"}
+	w := &schemaWriter{docs: docs(), texts: format != "image-builder", defs: schema{}, names: map[string]string{}}
 	var s schema
 	switch format {
 	case "packer-hcl":
@@ -47,6 +47,9 @@ func Schema(format string) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("cannot describe %q: the formats are %s", format, strings.Join(Formats(), ", "))
 	}
+	if len(w.defs) > 0 {
+		s["$defs"] = w.defs
+	}
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	raw, err := json.MarshalIndent(s, "", "  ")
 	return append(raw, '\n'), err
@@ -56,6 +59,8 @@ func Schema(format string) ([]byte, error) {
 type schemaWriter struct {
 	docs  map[string]map[string]string
 	texts bool
+	defs  schema            // what stands in more than one place
+	names map[string]string // of defs, by their text
 }
 
 // object is the schema of settings structs: what the decoder reads, and nothing else.
@@ -86,6 +91,12 @@ func (w *schemaWriter) fields(t reflect.Type, props schema) {
 		if d := w.docs[t.Name()][name]; d != "" {
 			s["description"] = d
 		}
+		switch t.Name() + "." + name {
+		case "aibState.state", "aibWorkload.state":
+			s["enum"] = []any{"Enabled", "Disabled", nil}
+		case "aibErrors.onCustomizerError", "aibErrors.onValidationError":
+			s["enum"] = []any{"cleanup", "abort", nil}
+		}
 		props[name] = s
 	}
 }
@@ -100,13 +111,22 @@ func (w *schemaWriter) value(t reflect.Type, block bool) schema {
 		return schema{"type": list}
 	}
 	if block {
+		list := t.Kind() == reflect.Slice
 		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 			t = t.Elem()
 		}
 		props := schema{}
 		w.fields(t, props)
 		one := schema{"type": "object", "properties": props, "additionalProperties": false}
-		return w.blocks(one)
+		switch {
+		case w.texts:
+			props["//"] = schema{"description": "a comment"}
+			return w.blocks(one)
+		case list:
+			return schema{"type": []string{"array", "null"}, "items": one}
+		}
+		one["type"] = []string{"object", "null"}
+		return one
 	}
 	text := schema{"type": "string"}
 	if w.texts {
@@ -148,7 +168,22 @@ func (w *schemaWriter) value(t reflect.Type, block bool) schema {
 
 // blocks is a block, or a list of them, as HCL's JSON form and Packer's older language have them.
 func (w *schemaWriter) blocks(one schema) schema {
+	one = w.shared(one)
 	return schema{"anyOf": []any{one, schema{"type": "array", "items": one}, schema{"type": "null"}}}
+}
+
+// shared writes a schema once and refers to it.
+func (w *schemaWriter) shared(s schema) schema {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return s
+	}
+	name := w.names[string(raw)]
+	if name == "" {
+		name = fmt.Sprintf("block%d", len(w.names)+1)
+		w.names[string(raw)], w.defs[name] = name, s
+	}
+	return schema{"$ref": "#/$defs/" + name}
 }
 
 // steps are the schemas of every provisioner's settings, by kind.
@@ -214,7 +249,6 @@ func (w *schemaWriter) packerJSON() schema {
 	typ := schema{"type": schema{"type": "string"}}
 	step := w.meta()
 	step["type"] = typ["type"]
-	delete(step, "continue_on_error")
 	steps := ofKind(w.steps(step))
 	posts := ofKind(w.posts(typ))
 	names := schema{"type": "string"}
@@ -222,7 +256,7 @@ func (w *schemaWriter) packerJSON() schema {
 	builder["required"] = []string{"type"}
 	return schema{"title": "Packer template in its older JSON", "type": "object", "required": []string{"builders"}, "additionalProperties": false, "patternProperties": schema{"^_": schema{"description": "a comment"}}, "properties": schema{
 		"variables": schema{"type": "object", "additionalProperties": schema{"type": []string{"string", "number", "boolean", "null"}}}, "sensitive-variables": schema{"type": "array", "items": names},
-		"builders": schema{"type": "array", "minItems": 1, "items": builder}, "provisioners": schema{"type": "array", "items": steps}, "error-cleanup-provisioner": steps,
+		"builders": schema{"type": "array", "minItems": 1, "items": builder}, "provisioners": schema{"type": []string{"array", "null"}, "items": steps}, "error-cleanup-provisioner": steps,
 		"post-processors":    schema{"type": "array", "items": schema{"anyOf": []any{names, posts, schema{"type": "array", "items": schema{"anyOf": []any{names, posts}}}}}},
 		"min_packer_version": names, "description": names, "push": schema{}}}
 }
@@ -275,7 +309,7 @@ func (w *schemaWriter) imageBuilder() schema {
 		"SharedImageVersion": one(reflect.TypeFor[aibSource](), types["SharedImageVersion"], "type", "imageVersionId")})
 	p["distribute"] = schema{"type": "array", "minItems": 1, "items": ofKind(map[string]schema{"ManagedImage": one(reflect.TypeFor[aibDistribute](), types["ManagedImage"], "type", "runOutputName", "imageId", "location"),
 		"SharedImage": one(reflect.TypeFor[aibDistribute](), types["SharedImage"], "type", "runOutputName", "galleryImageId"), "VHD": one(reflect.TypeFor[aibDistribute](), types["VHD"], "type", "runOutputName")})}
-	p["buildTimeoutInMinutes"] = schema{"type": "integer", "minimum": 0, "maximum": 960, "description": "0 means 240; 1 to 5 are refused"}
+	p["buildTimeoutInMinutes"] = schema{"type": "integer", "anyOf": []any{schema{"const": 0}, schema{"minimum": 6, "maximum": 960}}, "description": p["buildTimeoutInMinutes"].(schema)["description"]}
 	for _, name := range []string{"provisioningState", "provisioningError", "lastRunStatus", "exactStagingResourceGroup"} {
 		p[name] = schema{"readOnly": true}
 	}

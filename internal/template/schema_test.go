@@ -53,7 +53,12 @@ func sourceDocs(t *testing.T) map[string]map[string]string {
 				tag, _ := strconv.Unquote(field.Tag.Value)
 				option, _, _ := strings.Cut(reflect.StructTag(tag).Get("hcl"), ",")
 				text := strings.Join(strings.Fields(field.Doc.Text()+" "+field.Comment.Text()), " ")
-				text = strings.TrimPrefix(text, field.Names[0].Name+": ")
+				for _, verb := range []string{": ", " is ", " are ", " "} {
+					if rest, ok := strings.CutPrefix(text, field.Names[0].Name+verb); ok {
+						text = rest
+						break
+					}
+				}
 				if option == "" || option == "-" || text == "" {
 					continue
 				}
@@ -114,6 +119,17 @@ func TestReference(t *testing.T) {
 		b.WriteString("\n## " + x.name + "\n\n" + table(found, x.t))
 	}
 	golden(t, dir+"azure-arm.md", []byte(b.String()))
+
+	b.Reset()
+	b.WriteString("# Azure Image Builder templates\n\n" + made + "The imageTemplates resource, api-version 2025-10-01.\n\n" + table(found, reflect.TypeFor[aibTemplate]()))
+	for _, x := range []struct {
+		name string
+		t    reflect.Type
+	}{{"identity", reflect.TypeFor[aibIdentity]()}, {"properties", reflect.TypeFor[aibProperties]()}, {"source", reflect.TypeFor[aibSource]()}, {"customize, validate.inVMValidations", reflect.TypeFor[aibStep]()}, {"distribute", reflect.TypeFor[aibDistribute]()},
+		{"targetRegions", reflect.TypeFor[aibRegion]()}, {"versioning", reflect.TypeFor[aibVersioning]()}, {"vmProfile", reflect.TypeFor[aibVM]()}, {"vnetConfig", reflect.TypeFor[aibVNet]()}, {"validate", reflect.TypeFor[aibValidate]()}, {"optimize", reflect.TypeFor[aibOptimize]()}, {"errorHandling", reflect.TypeFor[aibErrors]()}} {
+		b.WriteString("\n## " + x.name + "\n\n" + table(found, x.t))
+	}
+	golden(t, dir+"image-builder.md", []byte(b.String()))
 
 	b.Reset()
 	b.WriteString("# *.ingot.hcl\n\n" + made + "What neither Packer's languages nor Image Builder's can say stands in files of this suffix beside the template: every such file of a\nfolder; of a single file, the one that has its name (`avd.json` and `avd.ingot.hcl`). " +
@@ -222,6 +238,7 @@ func TestSchemas(t *testing.T) {
 		{"image-builder", aib, true}, {"image-builder", armText, true}, {"image-builder", strings.Replace(aib, `"vmSize"`, `"vmsize"`, 1), false}, {"image-builder", strings.Replace(aib, `"runOutputName": "o", `, "", 1), false},
 		{"image-builder", strings.Replace(aib, `"inline": ["a"]`, `"inline": "a"`, 1), false}, {"image-builder", strings.Replace(aib, `"inline": ["a"]`, `"inline": ["a"], "scriptUri": "https://x"`, 1), false}, {"image-builder", strings.Replace(aib, `"PlatformImage"`, `"Platform"`, 1), false},
 		{"image-builder", strings.Replace(aib, `"vmProfile"`, `"buildTimeoutInMinutes": 961, "vmProfile"`, 1), false}, {"image-builder", strings.Replace(armText, `"vmSize"`, `"vmsize"`, 1), false}, {"image-builder", strings.Replace(aib, `"UserAssigned"`, `"SystemAssigned"`, 1), false},
+		{"image-builder", strings.Replace(aib, `"vmProfile"`, `"autoRun": {"state": "On"}, "vmProfile"`, 1), false}, {"image-builder", strings.Replace(aib, `"vmProfile"`, `"autoRun": [{"state": "Enabled"}], "vmProfile"`, 1), false}, {"image-builder", strings.Replace(aib, `"vmProfile"`, `"buildTimeoutInMinutes": 5, "vmProfile"`, 1), false},
 		{"ingot", ingot, true}, {"ingot", strings.Replace(ingot, "name", "nam", 1), false}, {"ingot", strings.Replace(ingot, "powershell", "ansible", 1), false},
 	} {
 		if schemas[c.format] == nil {
