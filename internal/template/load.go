@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -261,10 +262,23 @@ func (l *loader) note(list hcl.Diagnostics) {
 		if r, ok := d.Extra.(remedy); ok {
 			p.Remedy = string(r)
 		}
+		if m := unknownFunction.FindStringSubmatch(d.Detail); m != nil && p.Remedy == "" {
+			p.Remedy = l.instead(m[1])
+		}
 		if !slices.Contains(l.problems, p) {
 			l.problems = append(l.problems, p)
 		}
 	}
+}
+
+var unknownFunction = regexp.MustCompile(`^There is no function named "([^"]+)"`)
+
+// instead is what to call in the place of a function that there is not. Terraform has some that Packer has not.
+func (l *loader) instead(name string) string {
+	if to, ok := map[string]string{"tostring": "string", "tonumber": "number", "tobool": "bool", "toset": "set(any)", "tolist": "list(any)", "tomap": "map(any)"}[name]; ok {
+		return fmt.Sprintf("Packer has no %s: use convert(value, %s)", name, to)
+	}
+	return meant(name, keys(l.funcs.all))
 }
 
 // at is a range as a place.

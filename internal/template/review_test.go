@@ -189,3 +189,12 @@ func TestEmptyBlocks(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+func TestFunctionsOfOthers(t *testing.T) {
+	for name, want := range map[string]string{"toset": "use convert(value, set(any))", "uper": `did you mean "upper"?`} {
+		_, l := load(t, fmt.Sprintf(sound, "azure_tags = { a = "+name+"(\"x\") }", ""), Options{})
+		if p, ok := of(l, "Call to unknown function"); !ok || !strings.Contains(p.Remedy, want) {
+			t.Errorf("%s: %+v", name, l)
+		}
+	}
+}
