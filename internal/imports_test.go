@@ -16,8 +16,8 @@ import (
 var allowed = map[string][]string{
 	"cli":              {"azure", "communicator", "diag", "engine", "engine/vm", "image", "plan", "progress", "sim", "template"},
 	"template":         {"diag", "image", "provisioner", "template/braces", "template/armexpr"},
-	"template/braces":  {"image"},
-	"template/armexpr": {},
+	"template/braces":  {"diag", "image"},
+	"template/armexpr": {"diag"},
 	"diag":             {},
 	"image":            {"diag"},
 	"provisioner":      {"image", "communicator", "diag"},

@@ -368,17 +368,7 @@ func (a *aib) source(s *aibSource, img *image.Image) image.Source {
 }
 
 func meantOf(word string, known ...string) string {
-	return cmp.Or(meantCase(word, known), "use one of "+strings.Join(known, ", "))
-}
-
-// meantCase is meant, for words whose capitals count.
-func meantCase(word string, known []string) string {
-	for _, k := range known {
-		if edits(strings.ToLower(word), strings.ToLower(k)) < len(word)/3+2 {
-			return fmt.Sprintf("did you mean %q?", k)
-		}
-	}
-	return ""
+	return cmp.Or(meant(word, known), "use one of "+strings.Join(known, ", "))
 }
 
 func (a *aib) machine(p *aibProperties, img *image.Image) {

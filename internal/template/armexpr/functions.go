@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"ingot/internal/diag"
 )
 
 // function is one of ARM's: how many arguments it takes (most -1: any number) and what it does with their values.
@@ -136,35 +138,11 @@ func refused() map[string]string {
 }
 
 func nearest(name string) string {
-	best, distance := "", len(name)/3+2
-	for _, k := range slices.Sorted(maps.Keys(functions())) {
-		if d := edits(name, k); d < distance {
-			best, distance = k, d
-		}
-	}
+	best := diag.Nearest(name, slices.Sorted(maps.Keys(functions())))
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf("did you mean %q?", best)
-}
-
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost = 1 + min(before, row[j], row[j+1])
-			}
-			before, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }
 
 // size is about what a value takes, for the budget.

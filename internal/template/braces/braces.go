@@ -13,6 +13,8 @@ import (
 	"text/template"
 	"text/template/parse"
 	"time"
+
+	"ingot/internal/diag"
 )
 
 // Engine is what texts are expanded with. Its fields are what the functions say.
@@ -313,12 +315,7 @@ func (e *Engine) known(name string, from, to int) error {
 	case ours || slices.Contains(builtins(), name):
 		return nil
 	}
-	best, distance := "", len(name)/3+2
-	for _, n := range sortedNames() {
-		if d := edits(name, n); d < distance {
-			best, distance = n, d
-		}
-	}
+	best := diag.Nearest(name, sortedNames())
 	err := &Error{from, to - from, fmt.Sprintf("there is no function %s", name), ""}
 	if best != "" {
 		err.Remedy = fmt.Sprintf("did you mean %q?", best)
@@ -390,23 +387,3 @@ var noise = regexp.MustCompile(`^template: text:(?:\d+:)*(?:\d+: )?executing "te
 
 // strip takes the engine's own words from an error.
 func strip(err error) string { return noise.ReplaceAllString(err.Error(), "") }
-
-// edits is the Levenshtein distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost = 1 + min(before, row[j], row[j+1])
-			}
-			before, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
-}

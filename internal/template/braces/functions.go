@@ -3,11 +3,14 @@ package braces
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
 
+	"ingot/internal/diag"
 	"ingot/internal/image"
 )
 
@@ -19,12 +22,7 @@ func (e *Engine) functions(r *Result) template.FuncMap {
 			v, ok := e.User[name]
 			if !ok {
 				err := &Error{Reason: fmt.Sprintf("the template does not declare variable %q", name), Remedy: "add it to variables"}
-				best, distance := "", len(name)/3+2
-				for n := range e.User {
-					if d := edits(name, n); d < distance || d == distance && n < best {
-						best, distance = n, d
-					}
-				}
+				best := diag.Nearest(name, slices.Sorted(maps.Keys(e.User)))
 				if best != "" {
 					err.Remedy = fmt.Sprintf("did you mean %q?", best)
 				}
@@ -79,12 +77,7 @@ func (e *Engine) functions(r *Result) template.FuncMap {
 				}
 			}
 			err := &Error{Reason: fmt.Sprintf("build.%s is not something that a build knows", name)}
-			best, distance := "", len(name)/3+2
-			for _, n := range image.RuntimeNames() {
-				if d := edits(name, n); d < distance {
-					best, distance = n, d
-				}
-			}
+			best := diag.Nearest(name, image.RuntimeNames())
 			if best != "" {
 				err.Remedy = fmt.Sprintf("did you mean %q?", best)
 			}
