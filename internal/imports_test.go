@@ -26,8 +26,9 @@ var allowed = map[string][]string{
 	"azure":            {},
 	"engine":           {"plan", "azure", "communicator", "image", "diag"},
 	"engine/vm":        {"engine", "plan", "azure", "communicator", "image", "provisioner", "diag"},
-	"sim":              {"sim/guest"},
+	"sim":              {"sim/guest", "sim/qemu"},
 	"sim/guest":        {},
+	"sim/qemu":         {},
 	"progress":         {"plan"},
 }
 
