@@ -37,8 +37,9 @@ func fillImage(w *Azure, r *resource, in ask) {
 	v := w.find(text(p, "sourceVirtualMachine", "id"))
 	if v != nil {
 		m := machineOf(v)
-		r.aux = capture(m)
-		disk := map[string]any{"osType": "Windows", "osState": "Generalized", "caching": "ReadWrite", "storageAccountType": "Standard_LRS", "managedDisk": map[string]any{"id": diskID(v.id, v.props)}}
+		c := w.capture(m)
+		r.aux = c
+		disk := map[string]any{"osType": osType(c.windows), "osState": "Generalized", "caching": "ReadWrite", "storageAccountType": "Standard_LRS", "managedDisk": map[string]any{"id": diskID(v.id, v.props)}}
 		p["storageProfile"] = map[string]any{"osDisk": disk, "dataDisks": []any{}, "zoneResilient": truth(p, "storageProfile", "zoneResilient")}
 		if text(p, "hyperVGeneration") == "" {
 			p["hyperVGeneration"] = "V1"
@@ -47,16 +48,18 @@ func fillImage(w *Azure, r *resource, in ask) {
 	r.props = p
 }
 
-// capture copies what a stopped machine's disk holds.
-func capture(m *machine) content {
-	return content{disk: m.content.disk.Clone(), user: m.user, password: m.password, windows: m.content.windows, generalized: m.generalized}
-}
-
-func doneImage(_ *Azure, r *resource) *refusal {
-	if d := mapping(r.props, "storageProfile", "osDisk"); d != nil {
-		d["diskSizeGB"] = 127
+func doneImage(w *Azure, r *resource) *refusal {
+	c, ok := r.aux.(content)
+	if !ok {
+		return nil
 	}
-	return nil
+	return w.whole(&c, func() *refusal {
+		r.aux = c
+		if d := mapping(r.props, "storageProfile", "osDisk"); d != nil {
+			d["diskSizeGB"] = c.sizeGB()
+		}
+		return nil
+	})
 }
 
 // market is the marketplace, the sizes and the usages: what hangs off the subscription's Compute provider. nil: not that.
@@ -94,7 +97,7 @@ func (w *Azure) market(q *request, sub string, parts, low []string) *reply {
 		}
 	}
 	if len(parts) == 14 && low[12] == "versions" {
-		m, ok := findMarketImage(path[0], path[1], path[2])
+		m, ok := w.findMarketImage(path[0], path[1], path[2])
 		if ok {
 			if v, has := m.exact(parts[13]); has {
 				return &reply{status: 200, body: m.body(sub, location, v)}
@@ -102,7 +105,7 @@ func (w *Azure) market(q *request, sub string, parts, low []string) *reply {
 		}
 		return failed(refuse(404, "NotFound", "Artifact: VMImage was not found."))
 	}
-	list, missing := marketList(sub, location, path)
+	list, missing := w.marketList(sub, location, path)
 	if missing != "" {
 		return failed(refuse(404, "NotFound", missing+" was not found."))
 	}

@@ -1,12 +1,8 @@
 package sim
 
 import (
-	"context"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
-	"time"
 
 	"ingot/internal/sim/guest"
 )
@@ -18,22 +14,31 @@ const (
 
 // machine is what stands behind a VM.
 type machine struct {
-	guest          guest.Machine
-	addrs          []string // its keys in Azure.guests
-	power          string   // starting, running, stopped, deallocated
+	guest          guest.Machine // scripted
+	real           *realMachine  // or of QEMU
+	addrs          []string      // its keys in Azure.guests
+	power          string        // starting, running, stopped, deallocated
 	generalized    bool
 	user, password string
 	certificateURL string
+	generation     string
 	content        content
 }
 
 // content is what a disk or an image holds: the guest's own disk, and the account that a specialised image brings along.
 type content struct {
-	disk           *guest.Disk
+	disk           *guest.Disk // of the scripted model, or
+	image          string      // a real one: a file of the host that nobody changes any more
+	made           string      // or one that the host makes when a machine first wants it: "debian-12"
+	frozen         *frozen     // or what a machine's disk held when it was captured, until it has become an image
+	bytes          int64       // of a real disk
 	user, password string
 	windows        bool
 	generalized    bool // the image says that it is; the disk may know better
 }
+
+// isReal reports whether there is a disk that a machine of QEMU can start from.
+func (c content) isReal() bool { return c.image != "" || c.made != "" }
 
 func machineOf(r *resource) *machine {
 	m, ok := r.aux.(*machine)
@@ -80,7 +85,7 @@ func (w *Azure) source(ref map[string]any, location string) (c content, generati
 	}
 	p, o, s, v := text(ref, "publisher"), text(ref, "offer"), text(ref, "sku"), text(ref, "version")
 	missing := refuse(404, "PlatformImageNotFound", "The platform image '"+p+":"+o+":"+s+":"+v+"' is not available. Verify that all fields in the storage profile are correct. For more details about storage profile information, please refer to https://aka.ms/storageprofile")
-	m, ok := findMarketImage(p, o, s)
+	m, ok := w.findMarketImage(p, o, s)
 	if !ok {
 		return c, "", "", "", "", missing
 	}
@@ -91,7 +96,14 @@ func (w *Azure) source(ref map[string]any, location string) (c content, generati
 	if m.plan {
 		plan = m.sku
 	}
-	return content{disk: guest.NewDisk(), windows: m.os == "Windows", generalized: true}, m.generation, m.security, plan, exact, nil
+	c = content{windows: m.os == "Windows", generalized: !m.specialized}
+	switch {
+	case w.cfg.Machines == nil || m.file == "" && m.made == "":
+		c.disk = guest.NewDisk()
+	default:
+		c.image, c.made = m.file, m.made
+	}
+	return c, m.generation, m.security, plan, exact, nil
 }
 
 func feature(props map[string]any) string {
@@ -218,12 +230,15 @@ func fillVM(w *Azure, r *resource, in ask) {
 		}
 		return
 	}
-	c, _, _, _, exact, _ := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
+	c, generation, _, _, exact, _ := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
 	if c.disk != nil {
 		c.disk = c.disk.Clone()
 	}
-	m.power, m.content = "starting", c
+	m.power, m.content, m.generation = "starting", c, generation
 	m.user, m.password = c.user, c.password
+	if c.isReal() {
+		m.real = w.newReal(m, p, c)
+	}
 	if o := mapping(p, "osProfile"); o != nil {
 		m.user, m.password = text(o, "adminUsername"), text(o, "adminPassword")
 		for _, l := range items(o, "windowsConfiguration", "winRM", "listeners") {
@@ -250,10 +265,10 @@ func fillVM(w *Azure, r *resource, in ask) {
 	id := diskID(r.id, p)
 	osDisk["name"] = lastPart(id)
 	if osDisk["osType"] == nil {
-		osDisk["osType"] = "Windows"
+		osDisk["osType"] = osType(c.windows)
 	}
 	if osDisk["diskSizeGB"] == nil {
-		osDisk["diskSizeGB"] = 127
+		osDisk["diskSizeGB"] = c.sizeGB()
 	}
 	managed := mapping(osDisk, "managedDisk")
 	if managed == nil {
@@ -280,121 +295,6 @@ func fillVM(w *Azure, r *resource, in ask) {
 	d.extra = map[string]any{"managedBy": r.id}
 }
 
-// bootVM starts the guest when the machine has been created or started. A machine from an image that says it is generalised
-// and whose Windows was never sysprepped does not come up: that is how Azure shows it.
-func bootVM(w *Azure, r *resource) *refusal {
-	m := machineOf(r)
-	if m.guest != nil {
-		m.power = "running"
-		return nil
-	}
-	if !m.content.windows {
-		return refuse(409, "SimulatorNotImplemented", "The simulated Azure has no Linux guests yet.")
-	}
-	// A captured image knows the account it was captured from; one of the marketplace has none, and is what it says.
-	if captured := m.content.user != ""; m.content.generalized && captured && m.content.disk.ImageState() != guest.StateGeneralized {
-		m.power = "running"
-		return refuse(409, "OSProvisioningTimedOut", "OS Provisioning for VM '"+r.name+"' did not finish in the allotted time. The VM may still finish provisioning successfully. Please check provisioning state later. Also, make sure the image has been properly prepared (generalized).\r\n * Instructions for Windows: https://azure.microsoft.com/documentation/articles/virtual-machines-windows-upload-image/ ")
-	}
-	c := guest.Config{Computer: text(r.props, "osProfile", "computerName"), User: m.user, Password: m.password, Disk: m.content.disk, Clock: w.clock,
-		Duration: func(kind string) time.Duration { return w.duration("guest-"+kind, r.id) }}
-	if c.Computer == "" {
-		c.Computer = r.name
-	}
-	if w.cfg.Scenario != nil {
-		c.Rules = w.cfg.Scenario.Guest
-	}
-	if value, ok := w.secretByURL(m.certificateURL); ok {
-		cert, err := machineCertificate(value)
-		if err != nil {
-			return refuse(400, "CertificateImproperlyFormatted", err.Error())
-		}
-		c.Certificate = cert
-	}
-	nicID := ""
-	var addrs []string
-	for _, n := range items(r.props, "networkProfile", "networkInterfaces") {
-		nicID = text(n, "id")
-		if nic := w.find(nicID); nic != nil {
-			for _, ip := range items(nic.props, "ipConfigurations") {
-				if a := text(ip, "properties", "privateIPAddress"); a != "" {
-					addrs = append(addrs, a)
-				}
-				if pub := w.find(text(ip, "properties", "publicIPAddress", "id")); pub != nil {
-					addrs = append(addrs, text(pub.props, "ipAddress"))
-				}
-			}
-		}
-	}
-	c.Allow = func(remote netip.Addr) bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return reachable(w, nicID, remote, 5986)
-	}
-	c.PowerOff = func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if m.power == "running" {
-			m.power = "stopped"
-		}
-	}
-	const port = "5986"
-	listen := "127.0.0.1:0"
-	if len(addrs) > 0 && strings.HasPrefix(addrs[len(addrs)-1], "127.83.") {
-		listen = net.JoinHostPort(addrs[len(addrs)-1], port)
-	}
-	c.Listen = listen
-	g, err := guest.Start(context.Background(), c)
-	if err != nil && listen != "127.0.0.1:0" {
-		// Another simulation on this machine uses that address, or the system has no 127.83/16: any port will do, since
-		// GuestDial knows where it is.
-		c.Listen = "127.0.0.1:0"
-		g, err = guest.Start(context.Background(), c)
-	}
-	if err != nil {
-		return refuse(500, "InternalExecutionError", "The simulated machine cannot listen: "+err.Error())
-	}
-	m.guest, m.power = g, "running"
-	if g.Addr() != "" {
-		for _, a := range addrs {
-			key := net.JoinHostPort(a, port)
-			m.addrs = append(m.addrs, key)
-			w.guests[key] = g.Addr()
-		}
-	}
-	return nil
-}
-
-// stopVM powers the guest off. Its goroutines may be asking for the lock that is held here, so nobody waits for them.
-func stopVM(w *Azure, r *resource) {
-	m := machineOf(r)
-	for _, a := range m.addrs {
-		delete(w.guests, a)
-	}
-	m.addrs = nil
-	if g := m.guest; g != nil {
-		m.guest = nil
-		w.stopping.Go(func() {
-			ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
-			defer stop()
-			g.Stop(ctx) //nolint:errcheck // it is gone either way
-		})
-	}
-	m.power = "stopping"
-}
-
-// guestOwner is the VM a guest's address belongs to, or "".
-func (w *Azure) guestOwner(addr string) string {
-	for _, v := range w.all(vmType) {
-		for _, a := range machineOf(v).addrs {
-			if a == addr {
-				return v.id
-			}
-		}
-	}
-	return ""
-}
-
 func mayStart(_ *Azure, r *resource, _ map[string]any) *refusal {
 	if machineOf(r).generalized {
 		return refuse(409, "OperationNotAllowed", "Operation 'start' is not allowed on VM '"+r.name+"' since the VM is generalized.")
@@ -414,6 +314,7 @@ func dropVM(*Azure, *resource) *refusal { return nil }
 // goneVM frees the disk, or takes it along where the machine was told to.
 func goneVM(w *Azure, r *resource) {
 	stopVM(w, r)
+	defer w.dropReal(r)
 	d := w.find(diskID(r.id, r.props))
 	if d == nil {
 		return
@@ -433,7 +334,11 @@ func (w *Azure) instanceView(r *resource) map[string]any {
 		statuses = append(statuses, map[string]any{"code": "OSState/generalized", "level": "Info", "displayStatus": "VM generalized"})
 	}
 	statuses = append(statuses, map[string]any{"code": "PowerState/" + m.power, "level": "Info", "displayStatus": "VM " + m.power})
-	return map[string]any{"hyperVGeneration": "V2", "disks": []any{map[string]any{"name": lastPart(diskID(r.id, r.props))}}, "statuses": statuses}
+	generation := m.generation
+	if generation == "" {
+		generation = "V1"
+	}
+	return map[string]any{"hyperVGeneration": generation, "disks": []any{map[string]any{"name": lastPart(diskID(r.id, r.props))}}, "statuses": statuses}
 }
 
 func checkDisk(w *Azure, in ask) *refusal {

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"ingot/internal/sim/qemu"
 )
 
 // What a fresh simulated Azure knows: one tenant, one subscription, one account with the role Owner. The secret opens nothing
@@ -45,6 +47,8 @@ type Config struct {
 	Latency              Latency
 	Scenario             *Scenario
 	Subscription, Tenant string
+	Machines             *qemu.Host  // runs real machines for the images that have a real disk; nil: there are none
+	Images               []DiskImage // further entries of the marketplace
 }
 
 // Azure is a simulated Azure.
@@ -98,6 +102,27 @@ type refusal struct {
 	status        int
 	code, message string
 	header        map[string]string
+	later         *later // no refusal: not yet
+}
+
+// later is what an operation's end answers when it must wait for something that takes real time, as the boot of a real machine
+// does: work runs without the lock, then with it.
+type later struct {
+	work func() *refusal
+	then func() *refusal // after work went well; may be nil
+}
+
+// and lets something follow what is not yet done.
+func (r *refusal) and(next func() *refusal) *refusal {
+	l := r.later
+	return &refusal{later: &later{l.work, func() *refusal {
+		if l.then != nil {
+			if bad := l.then(); bad != nil {
+				return bad
+			}
+		}
+		return next()
+	}}}
 }
 
 func refuse(status int, code, message string) *refusal {

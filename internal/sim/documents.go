@@ -194,13 +194,15 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 		d = k.takes(w, r, old == nil)
 	}
 	o := w.begin(r, k.opPath, d, func() *refusal {
+		succeed := func() *refusal { r.state = "Succeeded"; return nil }
 		if k.done != nil {
-			if bad := k.done(w, r); bad != nil {
+			if bad := k.done(w, r); bad != nil && bad.later != nil {
+				return bad.and(succeed)
+			} else if bad != nil {
 				return bad
 			}
 		}
-		r.state = "Succeeded"
-		return nil
+		return succeed()
 	})
 	out := &reply{status: status, header: w.async(q, o, k.put202), body: w.show(k, r, "")}
 	if k.put202 {

@@ -345,6 +345,8 @@ func (w *Azure) follow(q *request, id string) *reply {
 	switch {
 	case o.status != "InProgress":
 		body["endTime"] = stamp(o.end)
+	case o.working: // in real time, whatever the clock
+		h["Retry-After"], h["retry-after-ms"] = "1", "100"
 	case w.cfg.Latency == NoLatency || w.scaled():
 		w.retryAfter(h, 2) // real Azure mostly leaves it out here (azure-protocol.md 2.1); our clocks run faster than clients expect
 	}

@@ -170,7 +170,7 @@ func fillVersion(w *Azure, r *resource, in ask) {
 		if s := w.find(id); s != nil {
 			switch x := s.aux.(type) {
 			case *machine:
-				data.content = capture(x)
+				data.content = w.capture(x)
 			case content:
 				data.content = x
 			}
@@ -232,11 +232,14 @@ func takesVersion(w *Azure, r *resource, _ bool) time.Duration {
 	return last
 }
 
-func doneVersion(_ *Azure, r *resource) *refusal {
-	if d := mapping(r.props, "storageProfile", "osDiskImage"); d != nil {
-		d["sizeInGB"] = 127
-	}
-	return nil
+func doneVersion(w *Azure, r *resource) *refusal {
+	data := r.aux.(*versionData)
+	return w.whole(&data.content, func() *refusal {
+		if d := mapping(r.props, "storageProfile", "osDiskImage"); d != nil {
+			d["sizeInGB"] = data.content.sizeGB()
+		}
+		return nil
+	})
 }
 
 // replication is how far each region is, at this moment.

@@ -23,8 +23,8 @@ func kinds() []kind {
 				return w.duration("vm-update", r.id)
 			},
 			actions: map[string]action{
-				"deallocate": {now: stopVM, done: func(_ *Azure, r *resource) *refusal { machineOf(r).power = "deallocated"; return nil }, takes: "deallocate"},
-				"powerOff":   {now: stopVM, done: func(_ *Azure, r *resource) *refusal { machineOf(r).power = "stopped"; return nil }, takes: "power-off"},
+				"deallocate": {now: stopVM, done: stopped("deallocated"), takes: "deallocate"},
+				"powerOff":   {now: stopVM, done: stopped("stopped"), takes: "power-off"},
 				"start":      {check: mayStart, done: bootVM, takes: "start"},
 				"restart":    {check: mayStart, now: stopVM, done: bootVM, takes: "restart"},
 				"generalize": {check: mayGeneralize, now: func(_ *Azure, r *resource) { machineOf(r).generalized = true }},

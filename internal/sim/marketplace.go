@@ -15,7 +15,48 @@ type marketImage struct {
 	sizeGB                int
 	plan                  bool // the image asks for a purchase plan
 	versions              []string
+	backing
 }
+
+// backing is the disk that a machine of QEMU starts from, where an image has one.
+type backing struct {
+	made        string // one that the host knows how to make
+	file        string // or a disk file
+	specialized bool
+}
+
+// DiskImage is an entry of the marketplace that a user adds, with a disk of his own behind it.
+type DiskImage struct {
+	Publisher, Offer, SKU string
+	Version               string // "" is 1.0.0
+	OS                    string // Windows or Linux; "" is Linux
+	Generation            string // V1 or V2; "" is V2
+	Specialized           bool   // it was not generalised
+	File                  string // VHD, VHDX, qcow2 or raw
+	Bytes                 int64  // of the disk
+}
+
+// catalogue is the marketplace of this simulated Azure: the built-in one and what was added to it.
+func (w *Azure) catalogue() []marketImage {
+	out := marketplace()
+	for _, d := range w.cfg.Images {
+		m := marketImage{publisher: d.Publisher, offer: d.Offer, sku: d.SKU, os: d.OS, generation: d.Generation, sizeGB: gigabytes(d.Bytes), versions: []string{d.Version}, backing: backing{file: d.File, specialized: d.Specialized}}
+		if m.os == "" {
+			m.os = "Linux"
+		}
+		if m.generation == "" {
+			m.generation = "V2"
+		}
+		if d.Version == "" {
+			m.versions[0] = "1.0.0"
+		}
+		out = append([]marketImage{m}, out...) // it wins over a built-in one of its name
+	}
+	return out
+}
+
+// gigabytes is a disk's size as Azure counts it, rounded up.
+func gigabytes(bytes int64) int { return int((bytes + 1<<30 - 1) >> 30) }
 
 // Versions of a client release follow its build number and the month's update: 26100.<revision>.<yymmdd>.
 var (
@@ -32,7 +73,7 @@ var (
 func marketplace() []marketImage {
 	const desktop, server = "MicrosoftWindowsDesktop", "MicrosoftWindowsServer"
 	client := func(offer, sku string, versions []string) marketImage {
-		return marketImage{desktop, offer, sku, "Windows", "V2", "TrustedLaunchSupported", 127, false, versions}
+		return marketImage{desktop, offer, sku, "Windows", "V2", "TrustedLaunchSupported", 127, false, versions, backing{}}
 	}
 	return []marketImage{
 		client("windows-11", "win11-23h2-avd", win11v23h2[:]),
@@ -45,26 +86,27 @@ func marketplace() []marketImage {
 		client("office-365", "win11-23h2-avd-m365", win11v23h2[:]),
 		client("office-365", "win11-24h2-avd-m365", win11v24h2[:]),
 		client("office-365", "win11-25h2-avd-m365", win11v25h2[:]),
-		{desktop, "windows-10", "win10-22h2-avd", "Windows", "V1", "", 127, false, win10v22h2[:]},
+		{desktop, "windows-10", "win10-22h2-avd", "Windows", "V1", "", 127, false, win10v22h2[:], backing{}},
 		client("windows-10", "win10-22h2-avd-g2", win10v22h2[:]),
 		client("windows-10", "win10-22h2-ent-g2", win10v22h2[:]),
-		{server, "WindowsServer", "2016-Datacenter", "Windows", "V1", "", 127, false, []string{"14393.7969.250408", "14393.8066.250509"}},
-		{server, "WindowsServer", "2019-datacenter", "Windows", "V1", "", 127, false, []string{"17763.7136.250409", "17763.7314.250509"}},
-		{server, "WindowsServer", "2019-datacenter-gensecond", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"17763.7136.250409", "17763.7314.250509"}},
-		{server, "WindowsServer", "2022-datacenter", "Windows", "V1", "", 127, false, []string{"20348.3453.250404", "20348.3692.250509"}},
-		{server, "WindowsServer", "2022-datacenter-g2", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"20348.3453.250404", "20348.3692.250509"}},
-		{server, "WindowsServer", "2022-datacenter-azure-edition", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"20348.3453.250404", "20348.3692.250509"}},
-		{server, "WindowsServer", "2025-datacenter-g2", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"26100.3775.250406", "26100.4061.250508"}},
-		{"Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", "Linux", "V2", "TrustedLaunchSupported", 30, false, []string{"22.04.202504090", "22.04.202505160"}},
-		{"Canonical", "ubuntu-24_04-lts", "server", "Linux", "V2", "TrustedLaunchSupported", 30, false, []string{"24.04.202504080", "24.04.202505200"}},
-		{"Debian", "debian-12", "12-gen2", "Linux", "V2", "", 30, false, []string{"0.20250316.2053", "0.20250428.2096"}},
-		{"cloud-infrastructure-services", "avd-golden-base", "avd-golden-base-win11", "Windows", "V2", "TrustedLaunchSupported", 127, true, []string{"1.0.1"}},
+		{server, "WindowsServer", "2016-Datacenter", "Windows", "V1", "", 127, false, []string{"14393.7969.250408", "14393.8066.250509"}, backing{}},
+		{server, "WindowsServer", "2019-datacenter", "Windows", "V1", "", 127, false, []string{"17763.7136.250409", "17763.7314.250509"}, backing{}},
+		{server, "WindowsServer", "2019-datacenter-gensecond", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"17763.7136.250409", "17763.7314.250509"}, backing{}},
+		{server, "WindowsServer", "2022-datacenter", "Windows", "V1", "", 127, false, []string{"20348.3453.250404", "20348.3692.250509"}, backing{}},
+		{server, "WindowsServer", "2022-datacenter-g2", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"20348.3453.250404", "20348.3692.250509"}, backing{}},
+		{server, "WindowsServer", "2022-datacenter-azure-edition", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"20348.3453.250404", "20348.3692.250509"}, backing{}},
+		{server, "WindowsServer", "2025-datacenter-g2", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"26100.3775.250406", "26100.4061.250508"}, backing{}},
+		{"Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", "Linux", "V2", "TrustedLaunchSupported", 30, false, []string{"22.04.202504090", "22.04.202505160"}, backing{}},
+		{"Canonical", "ubuntu-24_04-lts", "server", "Linux", "V2", "TrustedLaunchSupported", 30, false, []string{"24.04.202504080", "24.04.202505200"}, backing{}},
+		{"Debian", "debian-12", "12", "Linux", "V1", "", 30, false, []string{"0.20250316.2053", "0.20250428.2096"}, backing{made: "debian-12"}},
+		{"Debian", "debian-12", "12-gen2", "Linux", "V2", "", 30, false, []string{"0.20250316.2053", "0.20250428.2096"}, backing{made: "debian-12"}},
+		{"cloud-infrastructure-services", "avd-golden-base", "avd-golden-base-win11", "Windows", "V2", "TrustedLaunchSupported", 127, true, []string{"1.0.1"}, backing{}},
 	}
 }
 
 // findMarketImage is the catalogue's entry; names are compared without case, as Azure does.
-func findMarketImage(publisher, offer, sku string) (marketImage, bool) {
-	for _, m := range marketplace() {
+func (w *Azure) findMarketImage(publisher, offer, sku string) (marketImage, bool) {
+	for _, m := range w.catalogue() {
 		if strings.EqualFold(m.publisher, publisher) && strings.EqualFold(m.offer, offer) && strings.EqualFold(m.sku, sku) {
 			return m, true
 		}
@@ -155,12 +197,12 @@ func marketRoot(sub, location string) string {
 
 // marketList is what a level of the catalogue lists: names given the fixed part of the path.
 // Level 0 lists publishers, 1 offers, 2 SKUs, 3 versions. ok is false where the fixed part does not exist; missing names it.
-func marketList(sub, location string, path []string) (list []any, missing string) {
+func (w *Azure) marketList(sub, location string, path []string) (list []any, missing string) {
 	var out []any
 	seen := map[string]bool{}
 	matched := make([]bool, len(path)+1)
 	matched[0] = true
-	for _, m := range marketplace() {
+	for _, m := range w.catalogue() {
 		names := []string{m.publisher, m.offer, m.sku}
 		fits := true
 		for i, p := range path {

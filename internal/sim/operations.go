@@ -18,6 +18,7 @@ type operation struct {
 	of                           *resource // what it was begun on; nil: nothing that has a document
 	deletion                     bool
 	group                        bool // deletion of a resource group: Location only
+	working                      bool // real work goes on
 }
 
 // begin starts an operation that ends after d, when apply happens.
@@ -68,12 +69,49 @@ func (w *Azure) settle() {
 		case o.err == nil && o.apply != nil && !overtaken:
 			o.err = o.apply()
 		}
-		o.status = "Succeeded"
-		if o.err != nil {
-			o.status = "Failed"
-			if r := w.find(o.resource); r != nil && r == o.of {
-				r.state, r.deleting = "Failed", false
-			}
+		if o.err != nil && o.err.later != nil {
+			l := o.err.later
+			o.err = nil
+			w.goOn(o, l)
+			continue
+		}
+		w.finish(o)
+	}
+}
+
+// goOn lets an operation last until real work is done. Simulated time stands still meanwhile, where it can.
+func (w *Azure) goOn(o *operation, l *later) {
+	release := func() {}
+	if c, ok := w.clock.(interface{ Hold() func() }); ok {
+		release = c.Hold()
+	}
+	o.working = true
+	w.stopping.Go(func() {
+		defer release()
+		bad := l.work()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		o.working = false
+		if bad == nil && l.then != nil {
+			bad = l.then()
+		}
+		o.end = w.clock.Now()
+		if bad != nil && bad.later != nil {
+			w.goOn(o, bad.later)
+			return
+		}
+		o.err = bad
+		w.finish(o)
+	})
+}
+
+// finish writes an operation's end into its books.
+func (w *Azure) finish(o *operation) {
+	o.status = "Succeeded"
+	if o.err != nil {
+		o.status = "Failed"
+		if r := w.find(o.resource); r != nil && r == o.of {
+			r.state, r.deleting = "Failed", false
 		}
 	}
 }

@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -182,4 +184,56 @@ func clean(paths ...string) {
 			os.Remove(p) //nolint:errcheck // it may be gone
 		}
 	}
+}
+
+// Reap removes the disks in the host's folder that are not in use: neither named, nor laid under one that is, nor of one of
+// the machines named. While an image is being made nothing is removed.
+func (h *Host) Reap(used map[string]bool, machines []string) {
+	list, err := os.ReadDir(h.dir)
+	if err != nil {
+		return
+	}
+	keep := map[string]bool{}
+	all := maps.Clone(used)
+	for _, e := range list {
+		if slices.ContainsFunc(machines, func(name string) bool { return strings.HasPrefix(e.Name(), name) }) {
+			all[filepath.Join(h.dir, e.Name())] = true
+		}
+	}
+	for path := range all {
+		for path != "" && !keep[path] {
+			keep[path] = true
+			path = backing(path)
+		}
+	}
+	for _, e := range list {
+		if strings.HasSuffix(e.Name(), ".part") || strings.HasSuffix(e.Name(), ".grow") {
+			return
+		}
+	}
+	for _, e := range list {
+		path := filepath.Join(h.dir, e.Name())
+		if ext := filepath.Ext(path); (ext == ".qcow2" || ext == ".vhd") && !keep[path] {
+			clean(path)
+		}
+	}
+}
+
+// backing is the disk that a qcow2 file is laid over, or "": its header has at 8 where the name stands and at 16 how long
+// it is (QEMU's docs/interop/qcow2.txt).
+func backing(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	head := make([]byte, 20)
+	if _, err := f.ReadAt(head, 0); err != nil || string(head[:4]) != "QFI\xfb" {
+		return ""
+	}
+	name := make([]byte, min(binary.BigEndian.Uint32(head[16:]), 1023))
+	if _, err := f.ReadAt(name, int64(binary.BigEndian.Uint64(head[8:]))); err != nil {
+		return ""
+	}
+	return string(name)
 }
