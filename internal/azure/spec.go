@@ -84,6 +84,7 @@ type VM struct {
 	Plan                        *PurchasePlan
 	Windows                     bool
 	User, Password              string
+	SSHPublicKey                string // Linux: line of authorized_keys; with a Password as well, both let in
 	WinRMCertificateURL         string // versioned secret URL of the listener's certificate; "" for no HTTPS listener
 	VaultID                     string // of that secret
 	NICID                       string

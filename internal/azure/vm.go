@@ -63,7 +63,12 @@ func vmBody(v VM) armcompute.VirtualMachine {
 		}
 	}
 	if !v.Specialized {
-		p.OSProfile = &armcompute.OSProfile{ComputerName: &v.Computer, AdminUsername: &v.User, AdminPassword: &v.Password, CustomData: opt(v.CustomData)}
+		p.OSProfile = &armcompute.OSProfile{ComputerName: &v.Computer, AdminUsername: &v.User, AdminPassword: opt(v.Password), CustomData: opt(v.CustomData)}
+		if !v.Windows {
+			only, path := v.Password == "", "/home/"+v.User+"/.ssh/authorized_keys"
+			p.OSProfile.LinuxConfiguration = &armcompute.LinuxConfiguration{DisablePasswordAuthentication: &only, ProvisionVMAgent: &yes,
+				SSH: &armcompute.SSHConfiguration{PublicKeys: []*armcompute.SSHPublicKey{{Path: &path, KeyData: &v.SSHPublicKey}}}}
+		}
 		if v.Windows {
 			// Automatic updates would reboot the machine in the middle of the build.
 			no := false

@@ -72,6 +72,7 @@ type app struct {
 	json     bool   // --json
 	progress string // --progress
 	stamps   bool   // -timestamp-ui
+	guests   string // --guests
 }
 
 // exitError carries an exit code; a nil err has been shown already.

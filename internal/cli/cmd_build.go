@@ -52,6 +52,7 @@ func (a *app) buildCmd() *cobra.Command {
 	f.StringVar(&onError, "on-error", "cleanup", "when a step fails: cleanup, abort (leave everything, resumable), keep (the same, and say how to clean up), ask")
 	f.BoolVar(&force, "force", false, "replace an image or version that exists, once the new one is ready")
 	f.StringVar(&scenario, "scenario", "", "file that says what the simulated Azure holds and what goes wrong in it")
+	a.addGuestsFlag(c)
 	f.IntVar(&parallel, "parallel-builds", 0, "how many images at once; 0 is all")
 	a.addProgressFlags(c)
 	return c

@@ -17,6 +17,7 @@ import (
 	"ingot/internal/image"
 	"ingot/internal/plan"
 	"ingot/internal/sim"
+	"ingot/internal/sim/qemu"
 )
 
 // Kinds of cloud a run can be in; they are journalled with it.
@@ -35,6 +36,7 @@ type session struct {
 	clock plan.Clock
 	dial  communicator.Dialer
 	sim   *sim.Azure // embedded only
+	host  *qemu.Host // of its real machines, if it has any
 	hold  func() func()
 	close func()
 }
@@ -161,7 +163,7 @@ func (a *app) openServed(id image.Identity) (*session, error) {
 }
 
 // openEmbedded starts a simulated Azure in this process, in simulated time.
-func (a *app) openEmbedded(id image.Identity, scenario string) (*session, error) {
+func (a *app) openEmbedded(id image.Identity, scenario string) (s *session, err error) {
 	config := sim.Config{}
 	if scenario != "" {
 		s, err := sim.ReadScenario(scenario)
@@ -170,9 +172,31 @@ func (a *app) openEmbedded(id image.Identity, scenario string) (*session, error)
 		}
 		config.Scenario = s
 	}
-	clock := sim.NewVirtualClock(time.Now())
-	config.Clock = clock
-	if a.Getenv("INGOT_SIM_LATENCY") == "none" {
+	var clock plan.Clock
+	where := "everything happens in the simulated Azure inside this program, in simulated time"
+	latency := a.Getenv("INGOT_SIM_LATENCY")
+	if a.guests == guestsQEMU {
+		host, err := a.openHost("", false)
+		if err != nil {
+			return nil, err
+		}
+		config.Machines = host
+		defer func() {
+			if s == nil {
+				host.Close() //nolint:errcheck // the error that led here counts
+			}
+		}()
+		// Real machines live in real time; the rest need not keep them waiting.
+		config.Clock, clock = sim.WallClock{}, plan.WallClock{}
+		if latency != "realistic" {
+			latency = "none"
+		}
+		where = "everything happens in the simulated Azure inside this program, its guests are real machines (QEMU, " + acceleration(host) + ")"
+	} else {
+		c := sim.NewVirtualClock(time.Now())
+		config.Clock, clock = c, c
+	}
+	if latency == "none" {
 		config.Latency = sim.NoLatency
 	}
 	if id.SubscriptionID != "" {
@@ -191,14 +215,19 @@ func (a *app) openEmbedded(id image.Identity, scenario string) (*session, error)
 	if id.TenantID == "" {
 		id.TenantID = sim.DefaultTenant
 	}
-	s, err := a.openSim(id, &http.Client{Transport: az.Transport()}, sim.EmbeddedURL, clock)
+	s, err = a.openSim(id, &http.Client{Transport: az.Transport()}, sim.EmbeddedURL, clock)
 	if err != nil {
 		az.Close()
 		return nil, err
 	}
-	s.kind, s.where, s.sim = cloudEmbedded, "no Azure sign-in is used: everything happens in the simulated Azure inside this program, in simulated time", az
+	s.kind, s.where, s.sim, s.host = cloudEmbedded, "no Azure sign-in is used: "+where, az, config.Machines
 	s.dial = az.GuestDial
-	s.close = func() { az.Close() }
+	s.close = func() {
+		az.Close()
+		if s.host != nil {
+			s.host.Close() //nolint:errcheck // what it leaves, the next sweep finds
+		}
+	}
 	return s, nil
 }
 

@@ -58,6 +58,9 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		}
 	}()
 	secrets := secretsOf(r)
+	if err := a.chooseGuests(r.Images); err != nil {
+		return nil, err
+	}
 	for _, img := range r.Images {
 		kind, err := a.chooseCloud(img.Identity)
 		if err != nil {
@@ -73,6 +76,9 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 			if !a.json {
 				say(a.Err, "Cloud: %s.", s.where)
 			}
+		}
+		if err := s.makeImages(ctx, img); err != nil {
+			return nil, err
 		}
 		if kind == cloudEmbedded && scenario == "" {
 			made, err := s.seedFor(ctx, img)

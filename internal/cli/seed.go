@@ -90,9 +90,9 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 			if t.Specialized {
 				state = "Specialized"
 			}
-			props := map[string]any{"osType": "Windows", "osState": state, "hyperVGeneration": generation,
+			props := map[string]any{"osType": map[image.OS]string{image.Windows: "Windows", image.Linux: "Linux"}[img.OS], "osState": state, "hyperVGeneration": generation,
 				"identifier": map[string]any{"publisher": "simulated", "offer": t.Gallery, "sku": t.Image}}
-			if generation == "V2" {
+			if generation == "V2" && img.OS == image.Windows {
 				props["features"] = []any{map[string]any{"name": "SecurityType", "value": "TrustedLaunchSupported"}}
 			}
 			try(add("image definition "+t.Gallery+"/"+t.Image, gallery+"/images/"+t.Image, map[string]any{"location": location, "properties": props}))

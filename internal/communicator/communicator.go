@@ -25,11 +25,11 @@ type Output func(stream, line string)
 // process dies, and a second Run with the same ID follows it instead of starting it again.
 type Script struct {
 	ID     string            // unique in the guest for this build: the step's id; [a-z0-9-]
-	Shell  string            // "powershell" or "cmd"
+	Shell  string            // "powershell", "cmd" or "sh"
 	Text   string            // the script itself; may hold secrets, so it travels over standard input only
 	Path   string            // or: a script file that is in the guest already
 	Env    map[string]string // environment; may hold secrets
-	User   string            // "" runs as the connected user, "SYSTEM" as the system, else as that user through a scheduled task
+	User   string            // "" runs as the connected user, "SYSTEM" or "root" as the system, else as that user (a scheduled task, sudo)
 	Secret string            // that user's password
 	Policy string            // PowerShell execution policy; "" is bypass, "none" leaves the machine's own
 }
@@ -42,6 +42,7 @@ type Facts struct {
 	ImageState    string    `json:"imageState"` // Windows: IMAGE_STATE_COMPLETE, ... from HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Setup\State
 	Sysprep       bool      `json:"sysprep"`    // sysprep.exe is running
 	PendingReboot bool      `json:"pendingReboot"`
+	Deprovisioned bool      `json:"deprovisioned,omitempty"` // Linux: its host keys are gone, as waagent -deprovision leaves it
 }
 
 // Communicator is a connection to one guest. Its methods reconnect by themselves; they fail with ErrAuth when the guest
@@ -59,6 +60,15 @@ type Communicator interface {
 	Download(ctx context.Context, path string, w io.Writer) error
 	// Close ends the connection; the guest keeps running.
 	Close() error
+}
+
+// Linux is what a communicator to a Linux guest can do besides.
+type Linux interface {
+	Communicator
+	// Deprovision makes the guest an image's; nobody can log in afterwards.
+	Deprovision(ctx context.Context, out Output) error
+	// Discard removes the folder that Run used for this build.
+	Discard(ctx context.Context) error
 }
 
 // Windows is what a communicator to a Windows guest can do besides.

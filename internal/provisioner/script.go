@@ -123,7 +123,11 @@ func runScript(ctx context.Context, e *Env, s communicator.Script, what string, 
 		}
 	})
 	if errors.Is(err, communicator.ErrLost) {
-		return fmt.Errorf("cannot run %s: the guest restarted before it ended; put the restart into a windows-restart provisioner: %w", what, err)
+		remedy := "put the restart into a windows-restart provisioner"
+		if s.Shell == "sh" {
+			remedy = "if it is meant to, set expect_disconnect = true"
+		}
+		return fmt.Errorf("cannot run %s: the guest restarted before it ended; %s: %w", what, remedy, err)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot run %s: %w", what, err)

@@ -1,9 +1,19 @@
 package provisioner
 
 import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
 	"time"
 
+	"ingot/internal/communicator"
 	"ingot/internal/image"
 )
 
@@ -50,7 +60,10 @@ type Shell struct {
 	Binary bool `hcl:"binary"`
 }
 
-var _ Settings = (*Shell)(nil)
+var (
+	_ Settings = (*Shell)(nil)
+	_ Runner   = (*Shell)(nil)
+)
 
 // Check reports what is wrong.
 func (p *Shell) Check(c *Check) {
@@ -60,6 +73,141 @@ func (p *Shell) Check(c *Check) {
 		c.fail("remote_path", "keep remote_path, or remote_folder with remote_file", "remote_path and remote_folder or remote_file exclude one another")
 	}
 }
+
+// Limits lists the options that Run cannot honour.
+func (p *Shell) Limits() []Limit {
+	return limitsOf(limit{"scriptUri", p.URI != "", "a script at an address is fetched by the managed service only; download it and name the file"})
+}
+
+// The defaults of Packer's shell provisioner (https://developer.hashicorp.com/packer/docs/provisioners/shell).
+const (
+	shellCommand        = "chmod +x {{.Path}}; {{.Vars}} {{.Path}}"
+	shellCommandVarFile = "chmod +x {{.Path}}; . {{.EnvVarFile}} && {{.Path}}"
+	shellShebang        = "/bin/sh -e"
+	shellVar            = "%s='%s' "
+	shellVarInFile      = "export %s='%s'\n"
+)
+
+// Run runs the scripts one after the other. Each is put into the guest and then run by its execute_command, apart from the
+// connection: a script that ran to its end in an earlier call is followed, not started again.
+func (p *Shell) Run(ctx context.Context, e *Env) error {
+	type script struct{ name, text string }
+	var list []script
+	if len(p.Inline) > 0 {
+		list = append(list, script{"shell inline", "#!" + cmp.Or(p.InlineShebang, shellShebang) + "\n" + joined(p.Inline, "\n")})
+	}
+	files := p.Scripts
+	if p.Script != "" {
+		files = slices.Concat([]string{p.Script}, files)
+	}
+	for _, f := range files {
+		text, err := readScript(f)
+		if err != nil {
+			return err
+		}
+		if !p.Binary {
+			text = strings.ReplaceAll(text, "\r\n", "\n")
+		}
+		list = append(list, script{"shell script " + filepath.Base(f), text})
+	}
+	for i, s := range list {
+		id := e.StepID
+		if len(list) > 1 {
+			id = fmt.Sprintf("%s-%d", e.StepID, i+1)
+			e.progress("running %s", strings.TrimPrefix(s.name, "shell script "))
+		}
+		if err := p.run(ctx, e, id, s.name, s.text); err != nil {
+			return err
+		}
+	}
+	if p.PauseAfter > 0 {
+		e.progress("waiting %s", p.PauseAfter)
+		return e.Clock.Sleep(ctx, p.PauseAfter)
+	}
+	return nil
+}
+
+// run puts one script into the guest and runs it. What has begun before a crash is only followed: its file may be gone by now.
+func (p *Shell) run(ctx context.Context, e *Env, id, what, text string) error {
+	remote := cmp.Or(p.RemotePath, path.Join(cmp.Or(p.RemoteFolder, "/tmp"), cmp.Or(p.RemoteFile, "script_"+id+".sh")))
+	command, clean, err := p.command(e, remote)
+	if err != nil {
+		return err
+	}
+	var begun struct{ Begun []string }
+	if e.Load != nil {
+		if _, err := e.Load(&begun); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(begun.Begun, id) {
+		if err := e.Comm.Upload(ctx, remote, strings.NewReader(text), int64(len(text))); err != nil {
+			return fmt.Errorf("cannot run %s: %w", what, err)
+		}
+		if p.UseEnvVarFile {
+			vars := p.variables(e, cmp.Or(p.EnvVarFormat, shellVarInFile))
+			if err := e.Comm.Upload(ctx, remote+".env", strings.NewReader(vars), int64(len(vars))); err != nil {
+				return fmt.Errorf("cannot run %s: %w", what, err)
+			}
+		}
+		begun.Begun = append(begun.Begun, id)
+		if e.Save != nil {
+			if err := e.Save(begun); err != nil {
+				return err
+			}
+		}
+	}
+	// The command is a script of its own, so that its variables, which may be secret, are on no command line but the one the template
+	// itself writes.
+	err = runScript(ctx, e, communicator.Script{ID: id, Shell: "sh", Text: command + "\n"}, what, p.ValidExitCodes)
+	if p.ExpectDisconnect && errors.Is(err, communicator.ErrLost) {
+		e.progress("the guest has restarted; waiting for it")
+		if _, err := e.Comm.Ready(ctx); err != nil {
+			return fmt.Errorf("cannot reach the guest after %s: %w", what, err)
+		}
+		err = nil
+	}
+	if p.SkipClean {
+		return err
+	}
+	// After a failure or a restart as well; that it cannot be removed, as in a guest that was deprovisioned, is no failure.
+	if _, cerr := e.Comm.Command(ctx, clean, nil); cerr != nil && ctx.Err() != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	return err
+}
+
+// variables writes the environment in a format with %s for name and value.
+func (p *Shell) variables(e *Env, format string) string {
+	vars := environment(e, p.EnvironmentVars, p.Env)
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		fmt.Fprintf(&b, format, name, strings.ReplaceAll(vars[name], "'", `'"'"'`))
+	}
+	return b.String()
+}
+
+// command fills in execute_command, and says how to remove what was put into the guest.
+func (p *Shell) command(e *Env, remote string) (command, clean string, err error) {
+	text, clean := cmp.Or(p.ExecuteCommand, shellCommand), "rm -f "+shellQuote(remote)
+	data := map[string]string{"Path": remote, "Vars": strings.TrimRight(p.variables(e, cmp.Or(p.EnvVarFormat, shellVar)), " "), "EnvVarFile": "", "ScriptName": path.Base(remote)}
+	if p.UseEnvVarFile {
+		text = cmp.Or(p.ExecuteCommand, shellCommandVarFile)
+		data["Vars"], data["EnvVarFile"] = "", remote+".env"
+		clean += " " + shellQuote(remote+".env")
+	}
+	t, err := template.New("execute_command").Option("missingkey=error").Parse(text)
+	if err != nil {
+		return "", "", fmt.Errorf("cannot read execute_command: %w", err)
+	}
+	var b strings.Builder
+	if err := t.Execute(&b, data); err != nil {
+		return "", "", fmt.Errorf("cannot fill in execute_command (it knows .Path, .Vars, .EnvVarFile and .ScriptName): %w", err)
+	}
+	return b.String(), clean, nil
+}
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // Summary is a phrase for a step's title.
 func (p *Shell) Summary() string {

@@ -63,7 +63,7 @@ func (c content) sizeGB() int {
 func (w *Azure) newReal(m *machine, p map[string]any, c content) *realMachine {
 	x := &realMachine{name: "vm-" + w.uuid()[:8], size: int64(number(p, "storageProfile", "osDisk", "diskSizeGB")) << 30}
 	if o := mapping(p, "osProfile"); o != nil {
-		f := &qemu.Provisioning{Computer: text(o, "computerName"), User: m.user, Password: text(o, "adminPassword"), NoPasswords: truth(o, "linuxConfiguration", "disablePasswordAuthentication")}
+		f := &qemu.Provisioning{Computer: text(o, "computerName"), User: text(o, "adminUsername"), Password: text(o, "adminPassword"), NoPasswords: truth(o, "linuxConfiguration", "disablePasswordAuthentication")}
 		for _, k := range items(o, "linuxConfiguration", "ssh", "publicKeys") {
 			f.Keys = append(f.Keys, qemu.SSHKey{Path: text(k, "path"), Value: text(k, "keyData")})
 		}

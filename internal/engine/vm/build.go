@@ -16,7 +16,7 @@ type build struct {
 	env engine.Env
 
 	mu    sync.Mutex
-	guest communicator.Windows
+	guest communicator.Communicator
 }
 
 // waiting is what a step that waits for Azure saves: the token of the operation it began, so that a step done again after a

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,9 +115,27 @@ func (c *compiler) around() {
 	} else {
 		certificate.Within = "vault"
 	}
+	if !c.windows() {
+		key := certificate
+		key.ID, key.Kind, key.Title = "ssh-key", "ssh-key", "Make an SSH key for this build, kept in "+n.Vault
+		ssh := c.img.Communicator.SSH
+		if ssh.PrivateKeyFile != "" {
+			key.Title = "Use the SSH key in " + ssh.PrivateKeyFile
+		}
+		c.add(key, sshKeyArgs{Kind: cmp.Or(ssh.TemporaryKeyType, "ed25519"), File: ssh.PrivateKeyFile, Secret: n.KeySecret, Given: c.img.Communicator.Password, Tags: c.tags, Expires: c.o.Made.Add(24 * time.Hour)})
+		c.network()
+		return
+	}
 	c.add(certificate, certificateArgs{Host: n.Computer, Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
 		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(24 * time.Hour)})
+	c.network()
+}
 
+func (c *compiler) windows() bool { return c.img.OS != image.Linux }
+
+// network plans the network that the machine is in, and its way to it.
+func (c *compiler) network() {
+	m, n := c.img.Machine, c.n
 	net := m.Network
 	public := net.VNet == "" || net.PublicIP
 	if net.VNet == "" {
@@ -143,7 +162,7 @@ func (c *compiler) around() {
 // machine plans the VM.
 func (c *compiler) machine() {
 	m, n, base := c.img.Machine, c.n, c.f.Base
-	v := azure.VM{Group: n.Group, Name: n.VM, Location: c.f.Location, Size: m.VMSize(), Computer: n.Computer, Windows: true,
+	v := azure.VM{Group: n.Group, Name: n.VM, Location: c.f.Location, Size: m.VMSize(), Computer: n.Computer, Windows: c.windows(),
 		Image: azure.ImageRef{Publisher: base.Publisher, Offer: base.Offer, SKU: base.SKU, Version: base.Version},
 		User:  c.img.Communicator.User, OSDiskName: n.OSDisk, OSDiskGB: m.OSDiskGB, OSDiskType: m.OSDiskType, Caching: m.DiskCaching,
 		DiskEncryptionSetID: m.DiskEncryptionSetID, SecurityType: m.SecurityType, SecureBoot: m.SecureBoot, VTPM: m.VTPM,
@@ -160,7 +179,7 @@ func (c *compiler) machine() {
 		v.SecurityType = "TrustedLaunch"
 	}
 	c.add(plan.Step{ID: "vm", Kind: "vm", Title: fmt.Sprintf("Create VM %s (%s) from %s", n.VM, m.VMSize(), sourceTitle(base)),
-		After: []string{"nic", "certificate"}, Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
+		After: append([]string{"nic"}, c.after("certificate", "ssh-key")...), Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
 		vmArgs{VM: v, CustomData: m.CustomData, UserData: m.UserData, KeepDisk: m.KeepOSDisk})
 }
 
@@ -182,7 +201,7 @@ func (c *compiler) guest() string {
 	if timeout == 0 {
 		timeout = 30 * time.Minute
 	}
-	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: "Wait for WinRM on port " + fmt.Sprint(com.Port), After: []string{"vm"}, Timeout: timeout, Estimate: takesConnect},
+	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: fmt.Sprintf("Wait for %s on port %d", protocol(com.Kind), com.Port), After: []string{"vm"}, Timeout: timeout, Estimate: takesConnect},
 		connectArgs{com})
 	last := "connect"
 	var cleanup []provisionArgs
@@ -206,7 +225,11 @@ func (c *compiler) guest() string {
 		last = id
 	}
 	if !c.specialized() {
-		c.add(plan.Step{Scope: plan.Nothing, ID: "generalize", Kind: "generalize", Title: "Generalise with sysprep", After: []string{last}, Timeout: 60 * time.Minute, Estimate: takesSysprep}, generalizeArgs{})
+		with, takes := "sysprep", takesSysprep
+		if !c.windows() {
+			with, takes = "waagent", takesDeprovision
+		}
+		c.add(plan.Step{Scope: plan.Nothing, ID: "generalize", Kind: "generalize", Title: "Generalise with " + with, After: []string{last}, Timeout: 60 * time.Minute, Estimate: takes}, generalizeArgs{})
 		last = "generalize"
 	}
 	where := machineArgs{Group: n.Group, Name: n.VM}
@@ -217,6 +240,13 @@ func (c *compiler) guest() string {
 		last = "seal"
 	}
 	return last
+}
+
+func protocol(kind string) string {
+	if kind == "ssh" {
+		return "SSH"
+	}
+	return "WinRM"
 }
 
 // provision is a provisioner as the arguments of a step.

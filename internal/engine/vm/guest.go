@@ -23,7 +23,8 @@ type connectArgs struct {
 }
 
 type connectResult struct {
-	Facts communicator.Facts
+	Facts   communicator.Facts
+	HostKey string `json:",omitempty"` // the one that SSH showed first
 }
 
 // connect waits until the guest lets us in.
@@ -37,11 +38,15 @@ func (b *build) connect(ctx context.Context, t *plan.Task, _ connectArgs) (conne
 		return connectResult{}, fmt.Errorf("cannot reach the guest: %w", err)
 	}
 	t.Progress(1, "connected to %s, %s", facts.Computer, facts.OS)
-	return connectResult{facts}, nil
+	var seen pinned
+	if _, err := t.Saved(&seen); err != nil {
+		return connectResult{}, err
+	}
+	return connectResult{facts, seen.HostKey}, nil
 }
 
 // dial returns the one connection of this process to the guest.
-func (b *build) dial(ctx context.Context, t *plan.Task) (communicator.Windows, error) {
+func (b *build) dial(ctx context.Context, t *plan.Task) (communicator.Communicator, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.guest != nil {
@@ -51,37 +56,38 @@ func (b *build) dial(ctx context.Context, t *plan.Task) (communicator.Windows, e
 	if err := b.argsOf(t, "connect", &a); err != nil {
 		return nil, err
 	}
-	var cert certificateResult
 	var nic, ip addressResult
-	if err := errors.Join(t.Result("certificate", &cert), t.Result("nic", &nic), optional(t.Result("ip", &ip))); err != nil {
+	if err := errors.Join(t.Result("nic", &nic), optional(t.Result("ip", &ip))); err != nil {
+		return nil, err
+	}
+	address := net.JoinHostPort(cmp.Or(a.Communicator.Host, ip.Address, nic.Address), strconv.Itoa(a.Communicator.Port))
+	g, err := b.dialWinRM, error(nil)
+	if a.Communicator.Kind == "ssh" {
+		g = b.dialSSH
+	}
+	b.guest, err = g(ctx, t, a.Communicator, address)
+	return b.guest, err
+}
+
+func (b *build) dialWinRM(ctx context.Context, t *plan.Task, a image.Communicator, address string) (communicator.Communicator, error) {
+	var cert certificateResult
+	if err := t.Result("certificate", &cert); err != nil {
 		return nil, err
 	}
 	password, err := b.password(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	host := a.Communicator.Host
-	if host == "" {
-		host = ip.Address
-	}
-	if host == "" {
-		host = nic.Address
-	}
 	c := communicator.WinRMConfig{
-		Address: net.JoinHostPort(host, strconv.Itoa(a.Communicator.Port)), User: a.Communicator.User, Password: password,
-		NTLM: a.Communicator.NTLM, Dial: b.env.Dial, Clock: b.env.Clock, Dir: `C:\Windows\Temp\ingot-` + t.Run,
+		Address: address, User: a.User, Password: password,
+		NTLM: a.NTLM, Dial: b.env.Dial, Clock: b.env.Clock, Dir: `C:\Windows\Temp\ingot-` + t.Run,
 	}
 	sum, err := hex.DecodeString(cert.Fingerprint)
 	if err != nil || len(sum) != len(c.Fingerprint) {
 		return nil, fmt.Errorf("cannot pin the guest's certificate: its fingerprint in the journal is %q", cert.Fingerprint)
 	}
 	copy(c.Fingerprint[:], sum)
-	g, err := communicator.NewWinRM(c)
-	if err != nil {
-		return nil, err
-	}
-	b.guest = g
-	return g, nil
+	return communicator.NewWinRM(c)
 }
 
 // hangUp ends the connection, if there is one.
@@ -144,7 +150,7 @@ func (b *build) provision(ctx context.Context, t *plan.Task, a provisionArgs) (s
 }
 
 // cleanUp runs the template's error-cleanup-provisioner in a guest that a provisioner failed in. What fails here joins the error.
-func (b *build) cleanUp(ctx context.Context, t *plan.Task, list []provisionArgs, g communicator.Windows) error {
+func (b *build) cleanUp(ctx context.Context, t *plan.Task, list []provisionArgs, g communicator.Communicator) error {
 	for _, a := range list {
 		settings, err := provisioner.Decode(a.Type, a.Settings, b.env.Secrets.Lookup)
 		if err == nil {
@@ -174,7 +180,11 @@ func (b *build) runtime(ctx context.Context, t *plan.Task) func(name string) (st
 		case "User":
 			return c.Communicator.User, true
 		case "Password", "WinRMPassword":
-			p, err := b.password(ctx, t)
+			get := func() (string, error) { return b.password(ctx, t) }
+			if !v.VM.Windows {
+				get = func() (string, error) { return b.given(t) }
+			}
+			p, err := get()
 			return p, err == nil
 		case "Host":
 			var nic, ip addressResult
@@ -203,7 +213,7 @@ func (b *build) runtime(ctx context.Context, t *plan.Task) func(name string) (st
 	}
 }
 
-func (b *build) try(ctx context.Context, t *plan.Task, a provisionArgs, s provisioner.Settings, g communicator.Windows, m *provisionMemory) error {
+func (b *build) try(ctx context.Context, t *plan.Task, a provisionArgs, s provisioner.Settings, g communicator.Communicator, m *provisionMemory) error {
 	if a.Timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = plan.Within(ctx, t.Clock(), a.Timeout, fmt.Errorf("time limit of %s reached (timeout)", a.Timeout))
@@ -270,100 +280,3 @@ func (b *build) command(ctx context.Context, t *plan.Task, a provisionArgs) (str
 
 // buildName is the last part of an image's name, which Packer gives to scripts as PACKER_BUILD_NAME.
 func buildName(name string) string { return name[strings.LastIndex(name, ".")+1:] }
-
-// Image states of Windows Setup, in HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Setup\State
-// (https://learn.microsoft.com/windows-hardware/manufacture/desktop/windows-setup-states).
-const (
-	stateComplete    = "IMAGE_STATE_COMPLETE"
-	stateGeneralized = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
-)
-
-type generalizeArgs struct{}
-
-type generalizeResult struct {
-	ByTemplate bool // the template's own provisioner had run sysprep
-}
-
-// sysprep generalises Windows and waits until it is. A template that ran sysprep itself, as Packer's documentation teaches,
-// has left the state we want, or is on its way to it: then nothing is started a second time.
-func (b *build) sysprep(ctx context.Context, t *plan.Task, _ generalizeArgs) (generalizeResult, error) {
-	g, err := b.dial(ctx, t)
-	if err != nil {
-		return generalizeResult{}, err
-	}
-	facts, err := g.Ready(ctx)
-	if err != nil {
-		return generalizeResult{}, fmt.Errorf("cannot ask the guest for its image state: %w", err)
-	}
-	var began struct{ Began bool }
-	if _, err := t.Saved(&began); err != nil {
-		return generalizeResult{}, err
-	}
-	byTemplate := !began.Began && (facts.ImageState == stateGeneralized || facts.Sysprep)
-	switch {
-	case byTemplate:
-		t.Output("stdout", "the template has run sysprep itself ("+facts.ImageState+"): not run again")
-		began.Began = true
-	case facts.ImageState != stateGeneralized:
-		// The folder that scripts were run from must not be in the image, and nothing uses it any more.
-		if err := g.Discard(ctx); err != nil {
-			return generalizeResult{}, fmt.Errorf("cannot remove what the build left in the guest: %w", err)
-		}
-		began.Began = true
-		if err := t.Save(began); err != nil {
-			return generalizeResult{}, err
-		}
-		if err := g.Sysprep(ctx, false); err != nil {
-			return generalizeResult{}, fmt.Errorf("cannot start sysprep: %w", err)
-		}
-	}
-	if err := b.untilGeneralized(ctx, t, g); err != nil {
-		return generalizeResult{byTemplate}, err
-	}
-	if byTemplate {
-		if err := g.Discard(ctx); err != nil {
-			return generalizeResult{}, fmt.Errorf("cannot remove what the build left in the guest: %w", err)
-		}
-	}
-	return generalizeResult{byTemplate}, nil
-}
-
-// untilGeneralized follows the image state. Sysprep that is gone without having reached its goal has failed, and its own log
-// says why; the state in which it stopped may well look harmless (packer#9818, packer-plugin-azure#350).
-func (b *build) untilGeneralized(ctx context.Context, t *plan.Task, g communicator.Windows) error {
-	idle := 0
-	last := ""
-	for wait := time.Second; ; wait = min(wait*3/2, 10*time.Second) {
-		facts, err := g.Ready(ctx)
-		if err != nil {
-			return b.sysprepError(ctx, g, fmt.Errorf("cannot follow sysprep: %w", err))
-		}
-		if facts.ImageState != last {
-			last = facts.ImageState
-			t.Progress(-1, "%s", last)
-			t.Output("stdout", last)
-		}
-		if last == stateGeneralized && !facts.Sysprep {
-			return nil
-		}
-		if facts.Sysprep {
-			idle = 0
-		} else if idle++; idle >= 3 { // it may take a moment to show, and the state may be written a moment after it ended
-			return b.sysprepError(ctx, g, fmt.Errorf("cannot generalise: sysprep ended and left %s", last))
-		}
-		if err := t.Clock().Sleep(ctx, wait); err != nil {
-			return b.sysprepError(ctx, g, fmt.Errorf("cannot generalise: still %s: %w", last, err))
-		}
-	}
-}
-
-// sysprepError adds what sysprep's own logs say, if they can still be read.
-func (b *build) sysprepError(ctx context.Context, g communicator.Windows, cause error) error {
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer stop()
-	log, err := g.Panther(ctx)
-	if err != nil || strings.TrimSpace(log) == "" {
-		return cause
-	}
-	return fmt.Errorf("%w\nsysprep's own log ends:\n%s", cause, strings.TrimSpace(log))
-}

@@ -27,10 +27,23 @@ func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, e
 	var nic addressResult
 	var cert certificateResult
 	var vault vaultResult
-	if err := errors.Join(t.Result("nic", &nic), t.Result("certificate", &cert), t.Result("vault", &vault)); err != nil {
+	if err := errors.Join(t.Result("nic", &nic), t.Result("vault", &vault)); err != nil {
 		return vmResult{}, err
 	}
-	password, err := b.password(ctx, t)
+	var key sshKeyResult
+	var password string
+	var err error
+	if a.VM.Windows {
+		if err := t.Result("certificate", &cert); err != nil {
+			return vmResult{}, err
+		}
+		password, err = b.password(ctx, t)
+	} else {
+		if err := t.Result("ssh-key", &key); err != nil {
+			return vmResult{}, err
+		}
+		password, err = b.given(t)
+	}
 	if err != nil {
 		return vmResult{}, err
 	}
@@ -45,7 +58,7 @@ func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, e
 		return vmResult{}, err
 	}
 	a.VM.NICID, a.VM.Password = nic.ID, password
-	a.VM.WinRMCertificateURL, a.VM.VaultID = cert.URL, vault.ID
+	a.VM.WinRMCertificateURL, a.VM.VaultID, a.VM.SSHPublicKey = cert.URL, vault.ID, key.Public
 	a.VM.CustomData, a.VM.UserData = a.CustomData.Reveal(), a.UserData.Reveal()
 	v, err := b.env.Cloud.PutVM(ctx, a.VM, op(t))
 	return vmResult{ID: v.ID, DiskID: v.OSDiskID}, err

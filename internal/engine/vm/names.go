@@ -10,9 +10,9 @@ import (
 // names are what the plan calls everything. Those that must be unique in all of Azure (the vault: 3 to 24 letters, digits
 // and hyphens) or short (the computer: 15 characters) get by with the run's 8 characters.
 type names struct {
-	Group, Vault, CertificateSecret, PasswordSecret string
-	NSG, Network, Subnet, IP, NIC                   string
-	VM, Computer, OSDisk                            string
+	Group, Vault, CertificateSecret, PasswordSecret, KeySecret string
+	NSG, Network, Subnet, IP, NIC                              string
+	VM, Computer, OSDisk                                       string
 }
 
 func namesFor(img *image.Image, run string) names {
@@ -29,6 +29,7 @@ func namesFor(img *image.Image, run string) names {
 		Vault:             cmp.Or(m.KeyVault.Name, base),
 		CertificateSecret: cmp.Or(m.KeyVault.SecretName, "ingot-"+run+"-winrm"),
 		PasswordSecret:    "ingot-" + run + "-password",
+		KeySecret:         "ingot-" + run + "-ssh",
 		NSG:               base + "-nsg",
 		Network:           base + "-vnet",
 		Subnet:            "build",
@@ -56,6 +57,7 @@ const (
 	takesVMDelete      = 28 * time.Second
 	takesConnect       = 3 * time.Minute
 	takesSysprep       = 150 * time.Second
+	takesDeprovision   = 5 * time.Second
 	takesDeallocate    = 53 * time.Second
 	takesImage         = 10 * time.Second
 	takesReplication   = 7 * time.Minute

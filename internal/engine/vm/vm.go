@@ -24,12 +24,13 @@ var _ engine.Engine = Engine{}
 // Check says what this engine cannot do with img.
 func (Engine) Check(img *image.Image) diag.List {
 	l := limits(img)
-	if img.OS != image.Windows {
-		l.Errorf(img.Pos, "", "this version of Ingot builds Windows images only; os_type is %s", img.OS)
-	}
-	if img.Communicator.Kind != "winrm" {
-		l.Errorf(img.Communicator.Pos, `set communicator = "winrm"`, "this version of Ingot reaches Windows over WinRM only; communicator is %q", img.Communicator.Kind)
-	} else if !img.Communicator.UseSSL {
+	switch kind := img.Communicator.Kind; {
+	case img.OS == image.Linux && kind != "ssh":
+		l.Errorf(img.Communicator.Pos, `set communicator = "ssh"`, "a Linux guest is reached by SSH; communicator is %q", kind)
+	case img.OS == image.Linux:
+	case kind != "winrm":
+		l.Errorf(img.Communicator.Pos, `set communicator = "winrm"`, "this version of Ingot reaches Windows over WinRM only; communicator is %q", kind)
+	case !img.Communicator.UseSSL:
 		l.Errorf(img.Communicator.Pos, "set winrm_use_ssl = true (and winrm_insecure = true for Packer's sake: Ingot pins its own certificate)",
 			"WinRM without TLS would send the password in clear")
 	}
@@ -59,6 +60,7 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"group":         plan.Typed[groupArgs, groupResult]{DoFunc: b.makeGroup, UndoFunc: b.removeGroup},
 		"vault":         plan.Typed[vaultArgs, vaultResult]{DoFunc: b.makeVault, UndoFunc: b.removeVault},
 		"certificate":   plan.Typed[certificateArgs, certificateResult]{DoFunc: b.makeCertificate, UndoFunc: b.removeCertificate},
+		"ssh-key":       plan.Typed[sshKeyArgs, sshKeyResult]{DoFunc: b.makeSSHKey, UndoFunc: b.removeSSHKey},
 		"caller":        plan.Typed[callerArgs, callerResult]{DoFunc: b.findCaller},
 		"nsg":           plan.Typed[nsgArgs, idResult]{DoFunc: b.makeNSG, UndoFunc: b.removeNSG},
 		"network":       plan.Typed[networkArgs, idResult]{DoFunc: b.makeNetwork, UndoFunc: b.removeNetwork},
