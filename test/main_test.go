@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 type azure struct {
 	url, ca string
 	client  *http.Client
+	process *exec.Cmd
+	log     *watcher // what it prints
 }
 
 const seeds = `{"resources": [
@@ -49,16 +51,23 @@ func serve(t *testing.T) *azure { return serveWith(t, "") }
 // serveWith starts one whose scenario has more members.
 func serveWith(t *testing.T, more string) *azure {
 	t.Helper()
+	return serveScenario(t, strings.TrimSuffix(seeds, "}")+more+"}")
+}
+
+// serveScenario starts one with a scenario and further flags.
+func serveScenario(t *testing.T, text string, args ...string) *azure {
+	t.Helper()
 	dir := t.TempDir()
 	scenario, ready := filepath.Join(dir, "scenario.json"), filepath.Join(dir, "ready")
-	a := &azure{ca: filepath.Join(dir, "ca.pem")}
-	if err := os.WriteFile(scenario, []byte(strings.TrimSuffix(seeds, "}")+more+"}"), 0o600); err != nil {
+	log := watcher{found: make(chan struct{})}
+	a := &azure{ca: filepath.Join(dir, "ca.pem"), log: &log}
+	if err := os.WriteFile(scenario, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0], "sim", "serve", "--latency", "none", "--scenario", scenario, "--ca", a.ca, "--ready-file", ready)
-	cmd.Env = append(os.Environ(), "INGOT_TEST_MAIN=1")
-	var log bytes.Buffer
+	cmd := exec.Command(os.Args[0], append([]string{"sim", "serve", "--latency", "none", "--scenario", scenario, "--ca", a.ca, "--ready-file", ready}, args...)...)
+	cmd.Env = append(os.Environ(), "INGOT_TEST_MAIN=1", "INGOT_STATE="+dir)
 	cmd.Stdout, cmd.Stderr = &log, &log
+	a.process = cmd
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

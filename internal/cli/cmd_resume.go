@@ -47,6 +47,7 @@ func (a *app) resumeCmd() *cobra.Command {
 
 // goOn opens a run of an earlier process, signs in where that one did, and lets what carry it on.
 func (a *app) goOn(ctx context.Context, in *interrupts, name string, more *templateFlags, what func(context.Context, *plan.Runner) error) error {
+	a.sweepGuests() // a rehearsal that died leaves its machines' disks
 	store := a.store()
 	run, err := store.Open(name)
 	if err != nil {
@@ -181,6 +182,9 @@ func (a *app) gcCmd() *cobra.Command {
 			list, err := a.store().List()
 			if err != nil {
 				return err
+			}
+			if swept := a.sweepGuests(); len(swept) > 0 && !dry {
+				say(a.Out, "removed the machines and disks of %d simulated Azures whose process is gone", len(swept))
 			}
 			var errs []error
 			done := 0

@@ -16,6 +16,8 @@ func (a *app) simCmd() *cobra.Command {
 	sims := &cobra.Command{Use: "sim", Short: "The simulated Azure"}
 	var addr, scenario, clock, latency, ca string
 	var ready string
+	var images []string
+	var guests string // not a.guests, whose default is another
 	c := &cobra.Command{
 		Use: "serve", Short: "Put the simulated Azure on a loopback socket, for any client", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,6 +42,23 @@ func (a *app) simCmd() *cobra.Command {
 					return &exitError{exitUsage, err}
 				}
 				config.Scenario = s
+			}
+			extra, err := diskImages(images)
+			if err != nil {
+				return err
+			}
+			config.Images = extra
+			if guests != guestsScripted && guests != guestsQEMU {
+				return usage("--guests is scripted or qemu, not %q", guests)
+			}
+			if guests == guestsQEMU || len(extra) > 0 {
+				host, err := a.openHost("", false)
+				if err != nil {
+					return err
+				}
+				defer host.Close() //nolint:errcheck // what it leaves, the next sweep finds
+				config.Machines = host
+				say(a.Out, "Its guests are real machines (QEMU, %s).", acceleration(host))
 			}
 			az, err := sim.New(config)
 			if err != nil {
@@ -84,6 +103,8 @@ func (a *app) simCmd() *cobra.Command {
 	f.StringVar(&clock, "clock", "1x", "how fast its time runs: 60x is an hour a minute")
 	f.StringVar(&latency, "latency", "realistic", "realistic (as recorded of real Azure) or none")
 	f.StringVar(&ca, "ca", "", "file to write the certificate authority to")
+	f.StringVar(&guests, "guests", guestsScripted, "what its VMs are: scripted (a model of Windows; nobody answers in Linux), qemu (real machines, where the image has a disk)")
+	f.StringArrayVar(&images, "image", nil, "add a disk to the marketplace: publisher:offer:sku[:version]=FILE (VHD, VHDX, qcow2); more can be said in a scenario (repeatable)")
 	f.StringVar(&ready, "ready-file", "", "file to write the address to once it answers")
 	sims.AddCommand(c)
 	return sims

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ingot/internal/image"
+	"ingot/internal/sim"
 	"ingot/internal/sim/qemu"
 )
 
@@ -31,9 +32,10 @@ func (a *app) chooseGuests(images []*image.Image) error {
 		linux = linux || img.OS == image.Linux
 	}
 	switch a.guests {
-	case guestsScripted, "":
-		return nil
-	case guestsQEMU:
+	case guestsScripted, guestsQEMU, "":
+		if linux && a.guests == guestsScripted {
+			return usage("--guests scripted knows no Linux: leave it out, or use qemu")
+		}
 		return nil
 	case guestsAuto:
 		a.guests = guestsScripted
@@ -91,4 +93,22 @@ func (s *session) makeImages(ctx context.Context, img *image.Image) error {
 	}
 	_, err := s.host.Debian(ctx)
 	return err
+}
+
+// diskImages reads --image: publisher:offer:sku[:version]=FILE.
+func diskImages(flags []string) ([]sim.DiskImage, error) {
+	var out []sim.DiskImage
+	for _, f := range flags {
+		name, file, ok := strings.Cut(f, "=")
+		p := strings.Split(name, ":")
+		if !ok || file == "" || len(p) < 3 || len(p) > 4 {
+			return nil, usage("--image is publisher:offer:sku[:version]=FILE, not %q", f)
+		}
+		d := sim.DiskImage{Publisher: p[0], Offer: p[1], SKU: p[2], File: file}
+		if len(p) == 4 {
+			d.Version = p[3]
+		}
+		out = append(out, d)
+	}
+	return out, nil
 }

@@ -16,7 +16,8 @@ import (
 
 // What runs in the guest lies in a folder of its own: the script, what it printed, its process and in the end its exit code. A wrapper
 // in a session of its own runs it, so that neither the end of the connection nor of this process ends it.
-const startProgram = `umask 077
+const startProgram = `mask=$(umask)
+umask 077
 d=%[1]s
 if [ -e "$d/started" ]; then exit 0; fi
 mkdir -p "$d" || exit 90
@@ -36,12 +37,14 @@ echo $$ >"$d/pid"
 set -a
 . "$d/env"
 set +a
+. "$d/mask"
 rm -f "$d/env" "$d/word"
 cd "${HOME:-/}" 2>/dev/null || cd /
 %[5]s </dev/null >>"$d/out" 2>>"$d/err"
 echo $? >"$d/code.part" && mv "$d/code.part" "$d/code"
 INGOT
 chmod 700 "$d/script"
+echo "umask $mask" >"$d/mask"
 : >"$d/out"; : >"$d/err"; : >"$d/pid"; : >"$d/code.part"
 cat /proc/sys/kernel/random/boot_id >"$d/boot"
 %[6]s

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -176,6 +177,14 @@ func New(c Config) (*Azure, error) {
 		w.kinds[strings.ToLower(k.typ)] = &k
 	}
 	w.AddPrincipal(Principal{Name: "simulated", ClientID: DefaultClientID, Secret: DefaultClientSecret})
+	if s := c.Scenario; s != nil {
+		w.cfg.Images = append(slices.Clone(w.cfg.Images), s.Images...)
+	}
+	if w.cfg.Machines != nil {
+		if err := inspect(w.cfg.Images); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.apply(c.Scenario); err != nil {
 		return nil, err
 	}

@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"fmt"
 	"sort"
 	"strconv"
 	"strings"
+
+	"ingot/internal/sim/qemu"
 )
 
 // marketImage is one SKU of the marketplace with the versions that are on offer.
@@ -27,20 +30,37 @@ type backing struct {
 
 // DiskImage is an entry of the marketplace that a user adds, with a disk of his own behind it.
 type DiskImage struct {
-	Publisher, Offer, SKU string
-	Version               string // "" is 1.0.0
-	OS                    string // Windows or Linux; "" is Linux
-	Generation            string // V1 or V2; "" is V2
-	Specialized           bool   // it was not generalised
-	File                  string // VHD, VHDX, qcow2 or raw
-	Bytes                 int64  // of the disk
+	Publisher   string `json:"publisher"`
+	Offer       string `json:"offer"`
+	SKU         string `json:"sku"`
+	Version     string `json:"version"`     // "" is 1.0.0
+	OS          string `json:"os"`          // Windows or Linux; "" is Linux
+	Generation  string `json:"generation"`  // V1 or V2; "" is V2
+	Specialized bool   `json:"specialized"` // it was not generalised
+	File        string `json:"file"`        // VHD, VHDX, qcow2 or raw
+	bytes       int64  // of the disk
+}
+
+// inspect looks at the disks of one's own, so that a wrong file is found before anybody wants a machine of it.
+func inspect(images []DiskImage) error {
+	for i, d := range images {
+		if d.Publisher == "" || d.Offer == "" || d.SKU == "" {
+			return fmt.Errorf("cannot add the disk %s to the marketplace: it needs a publisher, an offer and a SKU", d.File)
+		}
+		disk, err := qemu.Inspect(d.File)
+		if err != nil {
+			return fmt.Errorf("cannot add %s:%s:%s to the marketplace: %w", d.Publisher, d.Offer, d.SKU, err)
+		}
+		images[i].bytes = disk.Bytes
+	}
+	return nil
 }
 
 // catalogue is the marketplace of this simulated Azure: the built-in one and what was added to it.
 func (w *Azure) catalogue() []marketImage {
 	out := marketplace()
 	for _, d := range w.cfg.Images {
-		m := marketImage{publisher: d.Publisher, offer: d.Offer, sku: d.SKU, os: d.OS, generation: d.Generation, sizeGB: gigabytes(d.Bytes), versions: []string{d.Version}, backing: backing{file: d.File, specialized: d.Specialized}}
+		m := marketImage{publisher: d.Publisher, offer: d.Offer, sku: d.SKU, os: d.OS, generation: d.Generation, sizeGB: gigabytes(d.bytes), versions: []string{d.Version}, backing: backing{file: d.File, specialized: d.Specialized}}
 		if m.os == "" {
 			m.os = "Linux"
 		}

@@ -25,6 +25,7 @@ type Scenario struct {
 	Guest            []guest.Rule        `json:"guest"`
 	StalledRegions   []string            `json:"stalledRegions"` // replication never ends there
 	Throttle         bool                `json:"throttle"`
+	Images           []DiskImage         `json:"images"` // further entries of the marketplace; their machines need real guests
 }
 
 // Seeded is a resource that is there from the start.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,14 +65,16 @@ func TestBoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, generation := range []string{"V1", "V2"} {
-		t.Run(generation, func(t *testing.T) {
-			disk := h.Path(generation + ".qcow2")
+	// What a BIOS machine leaves starts under UEFI, and the other way round.
+	for _, generation := range []string{"V1", "V2", "V1"} {
+		name := generation + "-from-" + filepath.Base(base.Path)
+		t.Run(name, func(t *testing.T) {
+			disk := h.Path(name + ".qcow2")
 			if err := Overlay(ctx, disk, base, 0); err != nil {
 				t.Fatal(err)
 			}
 			begun := time.Now()
-			m, err := h.Start(ctx, Spec{Name: generation, Generation: generation, Disk: disk, Address: "10.0.0.4", Cores: 2, MemoryMB: 1024, Ports: []int{22},
+			m, err := h.Start(ctx, Spec{Name: name, Generation: generation, Disk: disk, Address: "10.0.0.4", Cores: 2, MemoryMB: 1024, Ports: []int{22},
 				First: &Provisioning{Computer: "tester", User: "azureuser", Password: "test-secret-not-real"}})
 			if err != nil {
 				t.Fatal(err)
@@ -81,14 +82,11 @@ func TestBoot(t *testing.T) {
 			if err := m.Ready(ctx, 22); err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("generation %s: SSH after %s with %s", generation, time.Since(begun).Round(time.Millisecond), m.Accelerator())
-			if _, err := net.Dial("tcp", m.Port(22)); err != nil {
-				t.Error(err)
-			}
+			t.Logf("SSH after %s with %s", time.Since(begun).Round(time.Millisecond), m.Accelerator())
 			begun = time.Now()
 			m.Shutdown(ctx, 20*time.Second)
 			t.Logf("off after %s", time.Since(begun).Round(time.Millisecond))
-			vhd := h.Path(generation + ".vhd")
+			vhd := h.Path(name + ".vhd")
 			i, err := Capture(ctx, Image{disk, "qcow2", base.Bytes}, vhd)
 			if err != nil {
 				t.Fatal(err)
@@ -96,6 +94,10 @@ func TestBoot(t *testing.T) {
 			if got, err := Inspect(vhd); err != nil || got != i {
 				t.Errorf("captured %v, inspected %v, %v", i, got, err)
 			}
+			if err := exec.Command("qemu-img", "check", "-q", disk).Run(); err != nil {
+				t.Errorf("qemu-img check: %v", err)
+			}
+			base = i
 		})
 	}
 }
