@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"engine/vm":        {"engine", "plan", "azure", "communicator", "image", "provisioner", "diag"},
 	"sim":              {"sim/guest"},
 	"sim/guest":        {},
+	"sim/replay":       {"sim"},
 	"progress":         {"plan"},
 }
 

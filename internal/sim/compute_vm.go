@@ -284,7 +284,7 @@ func fillVM(w *Azure, r *resource, in ask) {
 // and whose Windows was never sysprepped does not come up: that is how Azure shows it.
 func bootVM(w *Azure, r *resource) *refusal {
 	m := machineOf(r)
-	if m.guest != nil {
+	if m.guest != nil || w.cfg.NoGuests {
 		m.power = "running"
 		return nil
 	}

@@ -45,6 +45,7 @@ type Config struct {
 	Latency              Latency
 	Scenario             *Scenario
 	Subscription, Tenant string
+	NoGuests             bool // machines have a power state and nothing to connect to: for replays of recordings
 }
 
 // Azure is a simulated Azure.
