@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"sim":              {"sim/guest", "sim/qemu"},
 	"sim/guest":        {},
 	"sim/qemu":         {},
+	"sim/replay":       {"sim"},
 	"progress":         {"plan"},
 }
 

@@ -15,7 +15,7 @@ import (
 func bootVM(w *Azure, r *resource) *refusal {
 	m := machineOf(r)
 	switch {
-	case m.guest != nil:
+	case m.guest != nil || w.cfg.NoGuests:
 		m.power = "running"
 		return nil
 	case m.real != nil:

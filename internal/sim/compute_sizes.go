@@ -23,9 +23,15 @@ func vmSizes() []vmSize {
 		{"Standard_A2", "standardA0_A7Family", "Standard A0-A7 Family vCPUs", 2, 3584, 4, 138240, "V1", false},
 		{"Standard_A2_v2", "standardAv2Family", "Standard Av2 Family vCPUs", 2, 4096, 4, 20480, "V1", false},
 		{"Standard_D2_v2", "standardDv2Family", "Standard Dv2 Family vCPUs", 2, 7168, 8, 102400, "V1", false},
+		{"Standard_D1_v2", "standardDv2Family", "Standard Dv2 Family vCPUs", 1, 3584, 4, 51200, "V1", false},
+		{"Standard_DS1", "standardDSFamily", "Standard DS Family vCPUs", 1, 3584, 4, 7168, "V1", false},
+		{"Standard_DS2", "standardDSFamily", "Standard DS Family vCPUs", 2, 7168, 8, 14336, "V1", false},
+		{"Standard_DS3", "standardDSFamily", "Standard DS Family vCPUs", 4, 14336, 16, 28672, "V1", false},
 		{"Standard_DS1_v2", "standardDSv2Family", "Standard DSv2 Family vCPUs", 1, 3584, 4, 7168, "V1,V2", true},
 		{"Standard_DS2_v2", "standardDSv2Family", "Standard DSv2 Family vCPUs", 2, 7168, 8, 14336, "V1,V2", true},
 		{"Standard_DS3_v2", "standardDSv2Family", "Standard DSv2 Family vCPUs", 4, 14336, 16, 28672, "V1,V2", true},
+		{"Standard_DS4_v2", "standardDSv2Family", "Standard DSv2 Family vCPUs", 8, 28672, 32, 57344, "V1,V2", true},
+		{"Standard_E8as_v4", "standardEASv4Family", "Standard EASv4 Family vCPUs", 8, 65536, 16, 131072, "V1,V2", true},
 		{"Standard_B2s", "standardBSFamily", "Standard BS Family vCPUs", 2, 4096, 4, 8192, "V1,V2", true},
 		{"Standard_B2ms", "standardBSFamily", "Standard BS Family vCPUs", 2, 8192, 4, 16384, "V1,V2", true},
 		{"Standard_B4ms", "standardBSFamily", "Standard BS Family vCPUs", 4, 16384, 8, 32768, "V1,V2", true},
@@ -73,7 +79,7 @@ func regions() []region {
 		{"northcentralus", "North Central US"}, {"westus", "West US"}, {"westus2", "West US 2"}, {"westus3", "West US 3"},
 		{"canadacentral", "Canada Central"}, {"brazilsouth", "Brazil South"}, {"southeastasia", "Southeast Asia"}, {"eastasia", "East Asia"},
 		{"japaneast", "Japan East"}, {"australiaeast", "Australia East"}, {"centralindia", "Central India"}, {"southafricanorth", "South Africa North"},
-		{"uaenorth", "UAE North"},
+		{"uaenorth", "UAE North"}, {"westcentralus", "West Central US"}, {"centraluseuap", "Central US EUAP"}, {"eastus2euap", "East US 2 EUAP"},
 	}
 }
 

@@ -172,7 +172,7 @@ func checkVM(w *Azure, in ask) *refusal {
 		return refuse(400, "InvalidParameter", "Parameter 'osProfile' is not allowed.")
 	}
 	if o != nil {
-		if n := text(o, "computerName"); n == "" || c.windows && len(n) > 15 {
+		if n := text(o, "computerName"); n == "" && c.windows || c.windows && len(n) > 15 {
 			return refuse(400, "InvalidParameter", "Windows computer name cannot be more than 15 characters long, be entirely numeric, or contain the following characters: ` ~ ! @ # $ % ^ & * ( ) = + _ [ ] { } \\ | ; : . ' \" , < > / ?.")
 		}
 		if l := len(text(o, "adminPassword")); c.windows && (l < 8 || l > 123) {
@@ -228,6 +228,7 @@ func fillVM(w *Azure, r *resource, in ask) {
 				r.props[key] = v
 			}
 		}
+		r.etag = bump(r.etag)
 		return
 	}
 	c, generation, _, _, exact, _ := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
@@ -246,10 +247,6 @@ func fillVM(w *Azure, r *resource, in ask) {
 		}
 		delete(o, "adminPassword")
 		delete(o, "customData")
-		if o["secrets"] == nil {
-			o["secrets"] = []any{}
-		}
-		o["allowExtensionOperations"], o["requireGuestProvisionSignal"] = true, true
 	}
 	p["vmId"], p["timeCreated"] = w.uuid(), stamp(w.clock.Now())
 	delete(p, "userData")
@@ -264,17 +261,8 @@ func fillVM(w *Azure, r *resource, in ask) {
 	}
 	id := diskID(r.id, p)
 	osDisk["name"] = lastPart(id)
-	if osDisk["osType"] == nil {
-		osDisk["osType"] = osType(c.windows)
-	}
-	if osDisk["diskSizeGB"] == nil {
-		osDisk["diskSizeGB"] = c.sizeGB()
-	}
+	w.completeVM(p)
 	managed := mapping(osDisk, "managedDisk")
-	if managed == nil {
-		managed = map[string]any{"storageAccountType": "Premium_LRS"}
-		osDisk["managedDisk"] = managed
-	}
 	managed["id"] = id
 	if storage["dataDisks"] == nil {
 		storage["dataDisks"] = []any{}
@@ -286,7 +274,7 @@ func fillVM(w *Azure, r *resource, in ask) {
 			r.extra[key] = deepCopy(v)
 		}
 	}
-	r.etag = newEtag(w)
+	r.etag = bump("")
 	d := w.place(id, diskType, r.location)
 	d.tags, d.aux, d.state = r.tags, c, "Succeeded"
 	d.sku = map[string]any{"name": text(managed, "storageAccountType"), "tier": "Premium"}
@@ -325,20 +313,6 @@ func goneVM(w *Azure, r *resource) {
 	}
 	delete(d.extra, "managedBy")
 	d.props["diskState"] = "Unattached"
-}
-
-func (w *Azure) instanceView(r *resource) map[string]any {
-	m := machineOf(r)
-	statuses := []any{map[string]any{"code": "ProvisioningState/" + strings.ToLower(r.state), "level": "Info", "displayStatus": "Provisioning " + strings.ToLower(r.state)}}
-	if m.generalized {
-		statuses = append(statuses, map[string]any{"code": "OSState/generalized", "level": "Info", "displayStatus": "VM generalized"})
-	}
-	statuses = append(statuses, map[string]any{"code": "PowerState/" + m.power, "level": "Info", "displayStatus": "VM " + m.power})
-	generation := m.generation
-	if generation == "" {
-		generation = "V1"
-	}
-	return map[string]any{"hyperVGeneration": generation, "disks": []any{map[string]any{"name": lastPart(diskID(r.id, r.props))}}, "statuses": statuses}
 }
 
 func checkDisk(w *Azure, in ask) *refusal {

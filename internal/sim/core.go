@@ -50,6 +50,7 @@ type Config struct {
 	Subscription, Tenant string
 	Machines             *qemu.Host  // runs real machines for the images that have a real disk; nil: there are none
 	Images               []DiskImage // further entries of the marketplace
+	NoGuests             bool        // machines have a power state and nothing to connect to: for replays of recordings
 }
 
 // Azure is a simulated Azure.

@@ -108,7 +108,12 @@ func canonical(typ string, segments []string) string {
 }
 
 func (w *Azure) notFound(id string, k *kind) *refusal {
-	if strings.Count(k.typ, "/") > 1 && w.find(parentID(id)) == nil {
+	switch levels, parent := strings.Count(k.typ, "/"), w.find(parentID(id)); {
+	case levels == 2 && parent == nil: // recorded: reading a subnet of no network tells that the network is not there
+		id = parentID(id)
+	case levels == 2 && strings.HasPrefix(k.typ, "Microsoft.Network/"):
+		return refuse(404, "NotFound", "Resource "+id+" not found.")
+	case levels > 2 && parent == nil:
 		return refuse(404, "ParentResourceNotFound", "Can not perform requested operation on nested resource. Parent resource '"+parentNames(id)+"' not found.")
 	}
 	short := id[strings.Index(strings.ToLower(id), "/providers/")+len("/providers/"):]

@@ -95,6 +95,7 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 	if c := r.Header.Get("x-ms-client-request-id"); c != "" && r.Header.Get("x-ms-return-client-request-id") == "true" {
 		h.Set("x-ms-client-request-id", c)
 	}
+	finish(r.Method, r.URL.Path, out)
 	for k, v := range out.header {
 		h.Set(k, v)
 	}
@@ -102,7 +103,7 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 		rw.WriteHeader(out.status)
 		return
 	}
-	raw, err := json.Marshal(out.body)
+	raw, err := encode(r.URL.Path, out)
 	if err != nil {
 		http.Error(rw, err.Error(), http.StatusInternalServerError)
 		return
@@ -179,6 +180,9 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 			return failed(refuse(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '"+err.Error()+"'.")), false
 		}
 	}
+	if r.Method == http.MethodPut {
+		q.body = withoutNulls(q.body)
+	}
 	before := len(w.due)
 	out = w.route(q)
 	if fault != nil && fault.Do == "fail-operation" && len(w.due) > before {
@@ -213,7 +217,7 @@ func (w *Azure) route(q *request) *reply {
 	case len(rest) == 0:
 		return &reply{status: 200, body: w.subscription()}
 	case rest[0] == "operationresults" && len(rest) == 2:
-		return w.groupDeletion(rest[1])
+		return w.groupDeletion(q, rest[1])
 	case rest[0] == "resourcegroups" && len(rest) == 1:
 		return w.listGroups(q)
 	case rest[0] == "resourcegroups" && len(rest) == 2:
@@ -255,6 +259,9 @@ func (w *Azure) async(q *request, o *operation, location bool) map[string]string
 	first := 10
 	if o.provider == "Microsoft.Network" {
 		first = 3
+		if location { // Network has a path of its own for results (azure-protocol.md 2.1)
+			h["Location"] = strings.Replace(at, "/"+o.path+"/", "/operationResults/", 1)
+		}
 	}
 	if strings.EqualFold(o.resourceType(), ipType) {
 		first = 1
@@ -326,23 +333,34 @@ func (w *Azure) follow(q *request, id string) *reply {
 		return failed(refuse(404, "NotFound", "The entity was not found in this Azure location."))
 	}
 	h := map[string]string{}
-	if q.query.Get("monitor") == "true" {
+	if result := strings.Contains(strings.ToLower(q.path), "/operationresults/"); result || q.query.Get("monitor") == "true" {
+		if result { // as recorded: every answer there names itself again, the last one of a deletion its operation too
+			h["Location"] = q.base + q.path + "?api-version=" + q.query.Get("api-version")
+		}
 		switch {
 		case o.status == "InProgress":
 			w.retryAfter(h, 10)
 			return &reply{status: 202, header: h}
 		case o.err != nil:
 			return failed(o.err)
-		case o.deletion:
+		case o.deletion && o.provider != "Microsoft.Network":
 			return &reply{status: 204}
+		case o.deletion:
+			h["Azure-AsyncOperation"] = strings.Replace(h["Location"], "/operationResults/", "/"+o.path+"/", 1)
+			return &reply{status: 204, header: h}
 		}
 		if r := w.find(o.resource); r != nil {
-			return &reply{status: 200, body: w.show(w.kinds[strings.ToLower(r.typ)], r, "")}
+			return &reply{status: 200, header: h, body: w.show(w.kinds[strings.ToLower(r.typ)], r, "")}
 		}
 		return &reply{status: 200}
 	}
 	body := map[string]any{"name": o.id, "status": o.status, "startTime": stamp(o.start)}
+	network := o.provider == "Microsoft.Network"
+	if network { // no times, no name (azure-protocol.md 2.1)
+		body = map[string]any{"status": o.status}
+	}
 	switch {
+	case network && o.status != "InProgress":
 	case o.status != "InProgress":
 		body["endTime"] = stamp(o.end)
 	case o.working: // in real time, whatever the clock

@@ -78,13 +78,13 @@ func (w *Azure) groupAccepted(q *request, o *operation) *reply {
 	return &reply{status: 202, header: h}
 }
 
-func (w *Azure) groupDeletion(id string) *reply {
+func (w *Azure) groupDeletion(q *request, id string) *reply {
 	o := w.operations[strings.ToLower(id)]
 	if o == nil {
 		return failed(refuse(404, "NotFound", "The operation was not found."))
 	}
 	if o.status == "InProgress" {
-		h := map[string]string{}
+		h := map[string]string{"Location": q.base + q.path + "?api-version=" + q.query.Get("api-version")} // as recorded, each time
 		w.retryAfter(h, 15)
 		return &reply{status: 202, header: h}
 	}

@@ -15,7 +15,7 @@ func kinds() []kind {
 		{typ: ipType, check: func(_ *Azure, in ask) *refusal { return checkPublicIP(in) }, fill: fillPublicIP, show: showPublicIP, drop: dropPublicIP, creating: "Updating",
 			done: func(w *Azure, r *resource) *refusal { addressPublicIP(w, r); return nil }, takes: takes("ip"), takesAway: "network-delete"},
 		{typ: nicType, check: checkNIC, fill: fillNIC, show: showNIC, drop: dropNIC, creating: "Succeeded", takes: takes("nic"), takesAway: "network-delete"},
-		{typ: vmType, check: checkVM, fill: fillVM, done: bootVM, drop: dropVM, gone: goneVM, takesAway: "vm-delete",
+		{typ: vmType, check: checkVM, fill: fillVM, show: showVM, done: bootVM, drop: dropVM, gone: goneVM, takesAway: "vm-delete",
 			takes: func(w *Azure, r *resource, creating bool) time.Duration {
 				if creating {
 					return w.duration("vm", r.id)

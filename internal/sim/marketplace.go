@@ -120,6 +120,16 @@ func marketplace() []marketImage {
 		{"Canonical", "ubuntu-24_04-lts", "server", "Linux", "V2", "TrustedLaunchSupported", 30, false, []string{"24.04.202504080", "24.04.202505200"}, backing{}},
 		{"Debian", "debian-12", "12", "Linux", "V1", "", 30, false, []string{"0.20250316.2053", "0.20250428.2096"}, backing{made: "debian-12"}},
 		{"Debian", "debian-12", "12-gen2", "Linux", "V2", "", 30, false, []string{"0.20250316.2053", "0.20250428.2096"}, backing{made: "debian-12"}},
+		// Those that recorded machines were made of, for `go run ./internal/sim/replay`.
+		{server, "WindowsServer", "2012-Datacenter", "Windows", "V1", "", 127, false, []string{"9200.24075.221007"}, backing{}},
+		{server, "WindowsServer", "2012-R2-Datacenter", "Windows", "V1", "", 127, false, []string{"9600.20625.221007"}, backing{}},
+		{"Canonical", "UbuntuServer", "18.04-LTS", "Linux", "V1", "", 30, false, []string{"18.04.202401161"}, backing{}},
+		{"Canonical", "UbuntuServer", "18_04-lts-gen2", "Linux", "V2", "TrustedLaunchSupported", 30, false, []string{"18.04.202401161"}, backing{}},
+		{"canonical", "0001-com-ubuntu-server-focal", "20_04-lts-gen2", "Linux", "V2", "TrustedLaunchSupported", 30, false, []string{"20.04.202505200"}, backing{}},
+		{"Debian", "debian-10", "10", "Linux", "V1", "", 30, false, []string{"0.20240204.1647", "0.20240703.1797"}, backing{}},
+		{"OpenLogic", "CentOS", "7.5", "Linux", "V1", "", 30, false, []string{"7.5.201808150"}, backing{}},
+		{"OpenLogic", "CentOS", "7_6-gen2", "Linux", "V2", "", 30, false, []string{"7.6.2022012101"}, backing{}},
+		{"RedHat", "RHEL", "8-lvm-gen2", "Linux", "V2", "TrustedLaunchSupported", 64, false, []string{"8.10.2024110613"}, backing{}},
 		{"cloud-infrastructure-services", "avd-golden-base", "avd-golden-base-win11", "Windows", "V2", "TrustedLaunchSupported", 127, true, []string{"1.0.1"}, backing{}},
 	}
 }
