@@ -25,6 +25,7 @@ type machine struct {
 	user, password string
 	certificateURL string
 	content        content
+	kept           machineMark
 }
 
 // content is what a disk or an image holds: the guest's own disk, and the account that a specialised image brings along.
@@ -419,7 +420,7 @@ func goneVM(w *Azure, r *resource) {
 		return
 	}
 	if strings.EqualFold(text(r.props, "storageProfile", "osDisk", "deleteOption"), "Delete") {
-		delete(w.resources, strings.ToLower(d.id))
+		w.leave(d)
 		return
 	}
 	delete(d.extra, "managedBy")

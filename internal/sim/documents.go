@@ -193,15 +193,7 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	if k.takes != nil {
 		d = k.takes(w, r, old == nil)
 	}
-	o := w.begin(r, k.opPath, d, func() *refusal {
-		if k.done != nil {
-			if bad := k.done(w, r); bad != nil {
-				return bad
-			}
-		}
-		r.state = "Succeeded"
-		return nil
-	})
+	o := w.beginVerb(r, k.opPath, d, "put")
 	out := &reply{status: status, header: w.async(q, o, k.put202), body: w.show(k, r, "")}
 	if k.put202 {
 		out.status = 202
@@ -236,10 +228,7 @@ func (w *Azure) remove(q *request, k *kind, r *resource) *reply {
 		return &reply{status: 200}
 	}
 	r.deleting, r.state = true, "Deleting"
-	o := w.begin(r, k.opPath, w.duration(k.takesAway, r.id), func() *refusal {
-		w.drop(r.id)
-		return nil
-	})
+	o := w.beginVerb(r, k.opPath, w.duration(k.takesAway, r.id), "delete")
 	o.deletion = true
 	return &reply{status: 202, header: w.async(q, o, true)}
 }
@@ -276,12 +265,7 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 	if a.takes == "" {
 		return &reply{status: 200}
 	}
-	o := w.begin(r, k.opPath, w.duration(a.takes, r.id), func() *refusal {
-		if a.done != nil {
-			return a.done(w, r)
-		}
-		return nil
-	})
+	o := w.beginVerb(r, k.opPath, w.duration(a.takes, r.id), "action/"+name)
 	o.resource = ""
 	return &reply{status: 202, header: w.async(q, o, true)}
 }
@@ -295,8 +279,8 @@ func (w *Azure) list(q *request, k *kind, prefix string) *reply {
 		return failed(parentMissing(prefix + "/x"))
 	}
 	var out []any
-	for _, r := range w.all(k.typ) {
-		if strings.HasPrefix(strings.ToLower(r.id), strings.ToLower(prefix)+"/") {
+	if x := w.byType[strings.ToLower(k.typ)]; x != nil {
+		for _, r := range x.under(strings.ToLower(prefix)) {
 			out = append(out, w.show(k, r, ""))
 		}
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -66,6 +67,9 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// MarshalJSON writes "1m30s".
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
 // ReadScenario reads a scenario file; unknown members are errors, since a misspelt fault would never happen.
 func ReadScenario(path string) (*Scenario, error) {
 	raw, err := os.ReadFile(path)
@@ -84,6 +88,7 @@ func ReadScenario(path string) (*Scenario, error) {
 
 type activeFault struct {
 	Fault
+	id   int // for the page
 	path *regexp.Regexp
 	seen int
 	used bool
@@ -116,6 +121,14 @@ func (w *Azure) apply(s *Scenario) error {
 
 // AddFault lets a call go wrong from now on.
 func (w *Azure) AddFault(f Fault) error {
+	w.mu.Lock()
+	err := w.addFault(f)
+	n := w.commit(true)
+	w.mu.Unlock()
+	return errors.Join(err, w.await(n))
+}
+
+func (w *Azure) addFault(f Fault) error {
 	switch f.Do {
 	case "drop", "drop-after", "fail-operation":
 	case "status":
@@ -129,9 +142,9 @@ func (w *Azure) AddFault(f Fault) error {
 	if err != nil {
 		return fmt.Errorf("cannot add fault: %w", err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.faults = append(w.faults, &activeFault{Fault: f, path: re})
+	w.seq++
+	w.faults = append(w.faults, &activeFault{Fault: f, path: re, id: w.seq})
+	w.touch("faults", "all")
 	return nil
 }
 
@@ -142,6 +155,7 @@ func (w *Azure) faultFor(method, path string) *activeFault {
 			continue
 		}
 		f.seen++
+		w.touch("faults", "all")
 		if f.seen >= max(f.Nth, 1) {
 			f.used = true
 			return f
@@ -152,13 +166,19 @@ func (w *Azure) faultFor(method, path string) *activeFault {
 
 // failLast makes the operation that was begun last fail when it ends.
 func (w *Azure) failLast(f *activeFault) {
-	w.due[len(w.due)-1].err = refuse(409, f.Code, f.Message)
+	w.last.err = refuse(409, f.Code, f.Message)
 }
 
 // Seed puts a resource in place without anybody having asked for it.
 func (w *Azure) Seed(id string, body map[string]any) error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	err := w.seed(id, body)
+	n := w.commit(true)
+	w.mu.Unlock()
+	return errors.Join(err, w.await(n))
+}
+
+func (w *Azure) seed(id string, body map[string]any) error {
 	w.seeding = true
 	defer func() { w.seeding = false }()
 	body = copyMap(body)
