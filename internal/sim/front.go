@@ -18,6 +18,7 @@ type reply struct {
 	header map[string]string
 	body   any                       // nil: none
 	page   func(http.ResponseWriter) // answers instead, for browsers
+	raw    []byte                    // body as it is sent
 }
 
 func failed(r *refusal) *reply {
@@ -70,6 +71,14 @@ func (w *Azure) answer(r *http.Request, raw []byte) (out *reply, drop bool, n ui
 		if p := recover(); p != nil {
 			out, drop = failed(refuse(500, "InternalServerError", fmt.Sprintf("The simulated Azure failed at %s %s: %v", r.Method, path, p))), false
 		}
+		if out.body != nil {
+			raw, err := json.Marshal(out.body) // here, while nobody can change what the body shares with the books
+			if err != nil {
+				out = failed(refuse(500, "InternalServerError", err.Error()))
+				raw, _ = json.Marshal(out.body)
+			}
+			out.raw = raw
+		}
 		n = w.commit(r.Method != http.MethodGet && r.Method != http.MethodHead)
 		if !quiet {
 			w.note(record, began, r, raw, out)
@@ -83,11 +92,11 @@ func (w *Azure) answer(r *http.Request, raw []byte) (out *reply, drop bool, n ui
 	defer func() { w.addressed = nil }()
 	name := hostOf(r)
 	switch {
-	case isPage(path):
-		quiet = true
-		out = w.browse(r, path, raw)
+	case (isPage(r.Method, path) || strings.HasPrefix(path, "/sim/")) && !fromHere(r):
+		quiet, out = true, failed(refuse(403, "Forbidden", "This page answers to this machine's own names and to forms of its own only."))
+	case isPage(r.Method, path):
+		quiet, out = true, w.browse(r, path, raw)
 	case strings.HasPrefix(path, "/sim/"):
-		quiet = r.URL.Query().Get("quiet") != ""
 		out = w.control(r.Method, path, r.URL.Query(), raw)
 	case strings.HasPrefix(path, "/metadata/"):
 		out = w.metadata(r, path)
@@ -129,10 +138,9 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 		rw.WriteHeader(out.status)
 		return
 	}
-	raw, err := json.Marshal(out.body)
-	if err != nil {
-		http.Error(rw, err.Error(), http.StatusInternalServerError)
-		return
+	raw := out.raw
+	if raw == nil {
+		raw, _ = json.Marshal(out.body) // made after the call: the refusal of what could not be kept
 	}
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json; charset=utf-8")

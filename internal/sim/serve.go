@@ -66,6 +66,9 @@ type Server struct {
 
 // Serve answers on addr (host:port, port 0 for any) over HTTPS with a certificate of an authority made for it.
 func (w *Azure) Serve(addr string) (*Server, error) {
+	if err := onLoopback(addr); err != nil {
+		return nil, err
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve the simulated Azure: %w", err)
@@ -86,6 +89,18 @@ func (w *Azure) Serve(addr string) (*Server, error) {
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}}
 	go s.http.ServeTLS(l, "", "") //nolint:errcheck // ends with Close
 	return s, nil
+}
+
+// onLoopback refuses what others could reach: the simulation's secrets are no secrets, and its page has no sign-in.
+func onLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("cannot serve the simulated Azure: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("cannot serve the simulated Azure on %s: it answers on loopback addresses only", addr)
+	}
+	return nil
 }
 
 // Close stops answering.

@@ -21,9 +21,9 @@ import (
 // ledger is one kind of document.
 type ledger struct {
 	name  string
-	small bool                                               // looked through after every call that may change something, touched or not
-	keys  func(w *Azure) []string                            // of all there are
-	save  func(w *Azure, key string) any                     // nil: it is gone
+	small bool                                                  // looked through after every call that may change something, touched or not
+	keys  func(w *Azure) []string                               // of all there are
+	save  func(w *Azure, key string) any                        // nil: it is gone
 	load  func(w *Azure, key string, raw json.RawMessage) error // in the order of ledgers(), any order within one
 }
 

@@ -218,16 +218,9 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 // metadata is the cloud's own description, for clients that are pointed at a metadata_host, and the instance metadata
 // service's token endpoint for machines with a managed identity.
 func (w *Azure) metadata(r *http.Request, path string) *reply {
-	base := baseOf(r)
 	switch path {
 	case "/metadata/endpoints":
-		one := map[string]any{"name": "AzureSim", "resourceManager": base + "/", "microsoftGraphResourceId": base + "/graph/", "graph": base + "/graph/", "graphAudience": base + "/graph/",
-			"authentication": map[string]any{"loginEndpoint": base, "audiences": []any{base + "/"}, "tenant": "common", "identityProvider": "AAD"}, "portal": base, "gallery": base, "batch": base,
-			"suffixes": map[string]any{"storage": "storage.localhost", "keyVaultDns": "vault.localhost", "acrLoginServer": "azurecr.localhost"}}
-		if r.URL.Query().Get("api-version") >= "2022-09-01" {
-			return &reply{status: 200, body: one}
-		}
-		return &reply{status: 200, body: []any{one}}
+		return w.endpoints(r)
 	case "/metadata/identity/oauth2/token":
 		if r.Header.Get("Metadata") != "true" {
 			return &reply{status: 400, body: map[string]any{"error": "invalid_request", "error_description": "Required metadata header not specified"}}
