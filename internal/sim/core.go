@@ -65,7 +65,8 @@ type Azure struct {
 	ended      []string   // ids of operations that ended, the oldest first
 	order      index
 	byType     map[string]*index // by lower-case type
-	addressed  map[string]string // answers of publicIPUser while nothing changes; nil while something may
+	reads      bool              // the call under way changes nothing
+	uses       *uses             // while nothing changes
 	touched    map[string]bool   // what the call under way looked at or changed: "ledger/key"
 	settled    bool              // the call under way let something end
 	store      *store

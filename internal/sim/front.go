@@ -84,12 +84,12 @@ func (w *Azure) answer(r *http.Request, raw []byte) (out *reply, drop bool, n ui
 			w.note(record, began, r, raw, out)
 		}
 	}()
-	w.addressed = nil
 	w.settle()
-	if r.Method == http.MethodGet {
-		w.addressed = map[string]string{}
+	if w.settled {
+		w.uses = nil
 	}
-	defer func() { w.addressed = nil }()
+	w.reads = r.Method == http.MethodGet || r.Method == http.MethodHead
+	defer func() { w.reads = false }()
 	name := hostOf(r)
 	switch {
 	case (isPage(r.Method, path) || strings.HasPrefix(path, "/sim/")) && !fromHere(r):

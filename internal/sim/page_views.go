@@ -78,7 +78,7 @@ func (w *Azure) viewCalls(v *view) {
 		if !v.wants(c.Method, c.Path, fmt.Sprint(c.Status), c.Principal, c.Code) {
 			continue
 		}
-		v.Calls = append(v.Calls, callRow{c.Time.UTC().Format("01-02 15:04:05.000"), c.Method, c.Path, c.Duration.Round(10 * time.Microsecond).String(), c.Principal, c.Code,
+		v.Calls = append(v.Calls, callRow{c.Time.UTC().Format("01-02 15:04:05.000"), c.Method, strings.Replace(c.Path, "/subscriptions/"+w.cfg.Subscription, "…", 1), c.Duration.Round(10 * time.Microsecond).String(), c.Principal, c.Code,
 			readable(c.request, c.Path), readable(c.answer, c.Path), c.Status})
 	}
 }

@@ -40,7 +40,11 @@ const lease = 2 * time.Second
 
 // commit writes what the call under way changed to the journal and returns the number to wait for; 0: nothing changed.
 func (w *Azure) commit(changing bool) uint64 {
+	if changing || w.settled {
+		w.uses = nil
+	}
 	if w.store == nil {
+		w.settled = false
 		return 0
 	}
 	defer clear(w.touched)
