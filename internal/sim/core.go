@@ -70,7 +70,8 @@ type Azure struct {
 	touched    map[string]bool   // what the call under way looked at or changed: "ledger/key"
 	settled    bool              // the call under way let something end
 	store      *store
-	draws      int // of request ids
+	draws      int             // of request ids
+	held       map[string]held // what reads that are behind show, by lower-case id
 	kinds      map[string]*kind
 	principals []*principal
 	tokens     map[string]*principal

@@ -54,6 +54,14 @@ func (w *Azure) resource(q *request, sub string, parts []string) *reply {
 		return failed(bad)
 	}
 	old := w.find(id)
+	if q.method != http.MethodGet && q.method != http.MethodHead {
+		w.hold(k, id, old)
+	} else if body, behind := w.behind(id); behind {
+		if body == nil {
+			return failed(w.notFound(id, k))
+		}
+		return &reply{status: 200, body: body}
+	}
 	switch q.method {
 	case http.MethodGet, http.MethodHead:
 		if old == nil {
@@ -281,10 +289,14 @@ func (w *Azure) list(q *request, k *kind, prefix string) *reply {
 	var out []any
 	if x := w.byType[strings.ToLower(k.typ)]; x != nil {
 		for _, r := range x.under(strings.ToLower(prefix)) {
-			out = append(out, w.show(k, r, ""))
+			if body, behind := w.behind(r.id); !behind {
+				out = append(out, w.show(k, r, ""))
+			} else if body != nil {
+				out = append(out, body)
+			}
 		}
 	}
-	return w.page(q, out)
+	return w.page(q, append(out, w.lingering(prefix)...))
 }
 
 func parentOfList(prefix string) string { return prefix[:strings.LastIndex(prefix, "/")] }

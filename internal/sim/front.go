@@ -197,12 +197,11 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 			return f, false
 		}
 	}
-	if bad := w.throttle(q); bad != nil {
-		f := failed(bad)
-		f.header = map[string]string{}
-		w.retryAfter(f.header, 6)
-		return f, false
+	limited, left := w.throttle(q)
+	if limited != nil {
+		return limited, false
 	}
+	defer func() { left.show(out) }()
 	if q.query.Get("api-version") == "" && strings.Count(path, "/") > 0 {
 		return failed(refuse(400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")), false
 	}
