@@ -10,6 +10,7 @@ lint:
 	go vet ./...
 golden:
 	go test ./internal/template ./internal/engine/vm -update
+	go test ./internal/sim -run TestScenarioReference -update
 bench:
 	go test -run '^$$' -bench . ./bench/... ./internal/communicator ./internal/plan ./internal/sim
 docs: golden

@@ -41,11 +41,16 @@ func wait(ctx context.Context, d time.Duration) error {
 type ScaledClock struct {
 	Start  time.Time
 	Factor float64
+	At     time.Time // the time it shows at Start; zero: Start itself
 }
 
 // Now is the scaled time.
 func (c ScaledClock) Now() time.Time {
-	return c.Start.Add(time.Duration(float64(time.Since(c.Start)) * c.Factor))
+	at := c.At
+	if at.IsZero() {
+		at = c.Start
+	}
+	return at.Add(time.Duration(float64(time.Since(c.Start)) * c.Factor))
 }
 
 // Sleep waits a fraction of d.

@@ -128,10 +128,27 @@ func (w *Azure) usages(location string) []any {
 			limit = n
 		}
 	}
+	families := map[string]bool{}
 	line := func(name, shown string, value, limit int) any {
 		return map[string]any{"unit": "Count", "currentValue": value, "limit": limit, "name": map[string]any{"value": name, "localizedValue": shown}}
 	}
-	return []any{line("cores", "Total Regional vCPUs", cores, limit), line("virtualMachines", "Virtual Machines", machines, 25000)}
+	out := []any{line("cores", "Total Regional vCPUs", cores, limit), line("virtualMachines", "Virtual Machines", machines, 25000)}
+	for _, s := range vmSizes() {
+		if families[s.family] {
+			continue
+		}
+		families[s.family] = true
+		allowed := limit
+		if w.cfg.Scenario != nil {
+			for name, n := range w.cfg.Scenario.FamilyQuota[location] {
+				if strings.EqualFold(name, s.family) {
+					allowed = n
+				}
+			}
+		}
+		out = append(out, line(s.family, s.familyUI, w.cores(location, s.family), allowed))
+	}
+	return out
 }
 
 // sizesIn is the list of resource SKUs of the region a filter names.

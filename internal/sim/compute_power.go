@@ -14,10 +14,14 @@ import (
 // and whose Windows was never sysprepped does not come up: that is how Azure shows it.
 func bootVM(w *Azure, r *resource) *refusal {
 	m := machineOf(r)
-	switch {
-	case m.guest != nil || w.cfg.NoGuests:
+	if m.guest != nil || w.cfg.NoGuests {
 		m.power = "running"
 		return nil
+	}
+	if bad := w.allocate(r); bad != nil {
+		return bad
+	}
+	switch {
 	case m.real != nil:
 		return w.bootReal(r, m)
 	case !m.content.windows:

@@ -135,7 +135,7 @@ func (w *Azure) bootReal(r *resource, m *machine) *refusal {
 		}
 		m.power = "running"
 		w.publish(r, m, nicID, addrs)
-		w.watch(m, vm)
+		w.watch(r, m, vm)
 		return nil
 	}
 	m.power = "starting"
@@ -205,7 +205,7 @@ func (w *Azure) publish(r *resource, m *machine, nicID string, addrs []string) {
 }
 
 // watch notices that the guest has powered itself off.
-func (w *Azure) watch(m *machine, vm *qemu.Machine) {
+func (w *Azure) watch(r *resource, m *machine, vm *qemu.Machine) {
 	exited := vm.Exited()
 	go func() {
 		<-exited
@@ -215,6 +215,8 @@ func (w *Azure) watch(m *machine, vm *qemu.Machine) {
 			w.unpublish(m)
 			x.vm = nil
 			m.power = "stopped"
+			w.settled = true
+			w.touch("resource", r.low)
 			w.stopping.Go(vm.Kill)
 		}
 	}()

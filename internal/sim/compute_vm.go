@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"strings"
 
 	"ingot/internal/sim/guest"
@@ -23,6 +22,7 @@ type machine struct {
 	certificateURL string
 	generation     string
 	content        content
+	kept           machineMark
 }
 
 // content is what a disk or an image holds: the guest's own disk, and the account that a specialised image brings along.
@@ -132,16 +132,8 @@ func checkVM(w *Azure, in ask) *refusal {
 					"'. Please try another size or deploy to a different location or different zone. See https://aka.ms/azureskunotavailable for details.")
 			}
 		}
-		if limit, ok := s.Quota[in.location]; ok {
-			used := 0
-			for _, v := range w.all(vmType) {
-				if have, ok := findSize(text(v.props, "hardwareProfile", "vmSize")); ok && sameRegion(v.location, in.location) && machineOf(v).power != "deallocated" {
-					used += have.cores
-				}
-			}
-			if used+size.cores > limit {
-				return refuse(409, "OperationNotAllowed", fmt.Sprintf("Operation could not be completed as it results in exceeding approved Total Regional Cores quota. Additional details - Deployment Model: Resource Manager, Location: %s, Current Limit: %d, Current Usage: %d, Additional Required: %d, (Minimum) New Limit Required: %d. Submit a request for Quota increase at https://aka.ms/ProdportalCRP/?#create/Microsoft.Support/Parameters/ by specifying parameters listed in the 'Details' section for deployment to succeed.", in.location, limit, used, size.cores, used+size.cores))
-			}
+		if bad := w.quota(size, in.location); bad != nil {
+			return bad
 		}
 	}
 	c, generation, security, plan, _, bad := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
@@ -308,7 +300,7 @@ func goneVM(w *Azure, r *resource) {
 		return
 	}
 	if strings.EqualFold(text(r.props, "storageProfile", "osDisk", "deleteOption"), "Delete") {
-		delete(w.resources, strings.ToLower(d.id))
+		w.leave(d)
 		return
 	}
 	delete(d.extra, "managedBy")

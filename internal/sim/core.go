@@ -51,6 +51,9 @@ type Config struct {
 	Machines             *qemu.Host  // runs real machines for the images that have a real disk; nil: there are none
 	Images               []DiskImage // further entries of the marketplace
 	NoGuests             bool        // machines have a power state and nothing to connect to: for replays of recordings
+	// State is a folder that keeps everything, so that it is there again after the process ended, however it ended. What is
+	// kept there comes before Seed, Subscription, Tenant and what the Scenario puts in place.
+	State string
 }
 
 // Azure is a simulated Azure.
@@ -62,7 +65,18 @@ type Azure struct {
 	seq        int
 	resources  map[string]*resource // by lower-case id
 	operations map[string]*operation
-	due        []*operation // running, unordered
+	due        dueHeap    // running
+	last       *operation // begun last
+	ended      []string   // ids of operations that ended, the oldest first
+	order      index
+	byType     map[string]*index // by lower-case type
+	reads      bool              // the call under way changes nothing
+	uses       *uses             // while nothing changes
+	touched    map[string]bool   // what the call under way looked at or changed: "ledger/key"
+	settled    bool              // the call under way let something end
+	store      *store
+	draws      int             // of request ids
+	held       map[string]held // what reads that are behind show, by lower-case id
 	kinds      map[string]*kind
 	principals []*principal
 	tokens     map[string]*principal
@@ -70,10 +84,13 @@ type Azure struct {
 	vaults     map[string]*vaultStore // by lower-case vault name
 	faults     []*activeFault
 	throttles  map[string]*bucket
-	calls      []CallRecord
+	calls      ring
 	guests     map[string]string // "address:port" -> the listener on loopback
 	seeding    bool
+	sizes      map[string]int64 // of the disks in Config.Images, bytes by file
 	servedPort string
+	cert       *served
+	stop       chan struct{} // closed by Close
 	stopping   sync.WaitGroup
 }
 
@@ -85,10 +102,13 @@ type resource struct {
 	extra                   map[string]any // top-level members beside these: identity, plan, zones, kind
 	etag                    string
 	created                 time.Time
-	state                   string // provisioningState
+	changed                 time.Time // when it was written last
+	state                   string    // provisioningState
 	seeded                  bool
 	deleting                bool
-	aux                     any
+	aux                     any // its type has a line in auxTypes
+	low                     string
+	born                    int // tells it from another of its name
 }
 
 // ask is a request for a resource to be as body says.
@@ -173,20 +193,26 @@ func New(c Config) (*Azure, error) {
 		c.Tenant = DefaultTenant
 	}
 	w := &Azure{cfg: c, clock: c.Clock, resources: map[string]*resource{}, operations: map[string]*operation{}, kinds: map[string]*kind{},
-		tokens: map[string]*principal{}, vaults: map[string]*vaultStore{}, throttles: map[string]*bucket{}, guests: map[string]string{}}
+		tokens: map[string]*principal{}, vaults: map[string]*vaultStore{}, throttles: map[string]*bucket{}, guests: map[string]string{},
+		byType: map[string]*index{}, touched: map[string]bool{}, stop: make(chan struct{})}
 	for _, k := range kinds() {
 		w.kinds[strings.ToLower(k.typ)] = &k
 	}
-	w.AddPrincipal(Principal{Name: "simulated", ClientID: DefaultClientID, Secret: DefaultClientSecret})
 	if s := c.Scenario; s != nil {
 		w.cfg.Images = append(slices.Clone(w.cfg.Images), s.Images...)
 	}
 	if w.cfg.Machines != nil {
-		if err := inspect(w.cfg.Images); err != nil {
+		if err := w.inspect(); err != nil {
 			return nil, err
 		}
 	}
+	kept, err := w.restore()
+	if err != nil || kept {
+		return w, err
+	}
+	w.AddPrincipal(Principal{Name: "simulated", ClientID: DefaultClientID, Secret: DefaultClientSecret})
 	if err := w.apply(c.Scenario); err != nil {
+		w.Close()
 		return nil, err
 	}
 	return w, nil
@@ -195,6 +221,7 @@ func New(c Config) (*Azure, error) {
 // Close ends what runs on loopback: the machines.
 func (w *Azure) Close() {
 	w.mu.Lock()
+	w.closeState()
 	for _, r := range w.resources {
 		if k := w.kinds[strings.ToLower(r.typ)]; k != nil && k.gone != nil && r.typ == vmType {
 			k.gone(w, r)
@@ -209,25 +236,30 @@ func (w *Azure) find(id string) *resource {
 	if id == "" {
 		return nil
 	}
-	return w.resources[strings.ToLower(strings.TrimRight(id, "/"))]
+	r := w.resources[strings.ToLower(strings.TrimRight(id, "/"))]
+	if r != nil {
+		w.touch("resource", r.low)
+	}
+	return r
 }
 
 // all are the resources of a type, by id.
 func (w *Azure) all(typ string) []*resource {
-	var out []*resource
-	for _, r := range w.resources {
-		if strings.EqualFold(r.typ, typ) {
-			out = append(out, r)
-		}
+	x := w.byType[strings.ToLower(typ)]
+	if x == nil {
+		return nil
 	}
-	sort.Slice(out, func(i, j int) bool { return strings.ToLower(out[i].id) < strings.ToLower(out[j].id) })
-	return out
+	return slices.Clone(*x)
 }
 
 // children are the resources of a type right below an id.
 func children(w *Azure, id, typ string) []*resource {
+	x := w.byType[strings.ToLower(typ)]
+	if x == nil {
+		return nil
+	}
 	var out []*resource
-	for _, r := range w.all(typ) {
+	for _, r := range x.under(strings.ToLower(strings.TrimRight(id, "/"))) {
 		if sameID(parentID(r.id), id) {
 			out = append(out, r)
 		}
@@ -238,7 +270,9 @@ func children(w *Azure, id, typ string) []*resource {
 // place puts a new resource into the world.
 func (w *Azure) place(id, typ, location string) *resource {
 	r := &resource{id: id, typ: typ, name: lastPart(id), location: location, created: w.clock.Now(), state: "Succeeded", seeded: w.seeding, props: map[string]any{}}
-	w.resources[strings.ToLower(id)] = r
+	w.seq++
+	r.born = w.seq
+	w.enter(r)
 	return r
 }
 
@@ -247,7 +281,10 @@ func (w *Azure) drop(id string) {
 	low := strings.ToLower(id)
 	for _, key := range w.below(low) {
 		r := w.resources[key]
-		delete(w.resources, key)
+		if r == nil {
+			continue // another one's end took it along
+		}
+		w.leave(r)
 		if k := w.kinds[strings.ToLower(r.typ)]; k != nil && k.gone != nil {
 			k.gone(w, r)
 		}
@@ -257,10 +294,11 @@ func (w *Azure) drop(id string) {
 // below lists the keys of a resource and of everything under it, the deepest first.
 func (w *Azure) below(low string) []string {
 	var keys []string
-	for key := range w.resources {
-		if key == low || strings.HasPrefix(key, low+"/") {
-			keys = append(keys, key)
-		}
+	if w.resources[low] != nil {
+		keys = append(keys, low)
+	}
+	for _, r := range w.order.under(low) {
+		keys = append(keys, r.low)
 	}
 	sort.Slice(keys, func(i, j int) bool {
 		return len(keys[i]) > len(keys[j]) || len(keys[i]) == len(keys[j]) && keys[i] < keys[j]
@@ -271,7 +309,11 @@ func (w *Azure) below(low string) []string {
 // uuid draws from the seeded generator, so that a seed replays.
 func (w *Azure) uuid() string {
 	w.seq++
-	r := w.random("uuid", strconv.Itoa(w.seq))
+	return w.draw("uuid", w.seq)
+}
+
+func (w *Azure) draw(kind string, n int) string {
+	r := w.random(kind, strconv.Itoa(n))
 	a, b := r.Uint64(), r.Uint64()
 	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", a>>32, a>>16&0xffff, a&0xfff, 0x8000|b>>48&0x3fff, b&0xffffffffffff)
 }

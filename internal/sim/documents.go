@@ -54,6 +54,14 @@ func (w *Azure) resource(q *request, sub string, parts []string) *reply {
 		return failed(bad)
 	}
 	old := w.find(id)
+	if q.method != http.MethodGet && q.method != http.MethodHead {
+		w.hold(k, id, old)
+	} else if body, behind := w.behind(id); behind {
+		if body == nil {
+			return failed(w.notFound(id, k))
+		}
+		return &reply{status: 200, body: body}
+	}
 	switch q.method {
 	case http.MethodGet, http.MethodHead:
 		if old == nil {
@@ -198,17 +206,7 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	if k.takes != nil {
 		d = k.takes(w, r, old == nil)
 	}
-	o := w.begin(r, k.opPath, d, func() *refusal {
-		succeed := func() *refusal { r.state = "Succeeded"; return nil }
-		if k.done != nil {
-			if bad := k.done(w, r); bad != nil && bad.later != nil {
-				return bad.and(succeed)
-			} else if bad != nil {
-				return bad
-			}
-		}
-		return succeed()
-	})
+	o := w.beginVerb(r, k.opPath, d, "put")
 	out := &reply{status: status, header: w.async(q, o, k.put202), body: w.show(k, r, "")}
 	if k.put202 {
 		out.status = 202
@@ -243,10 +241,7 @@ func (w *Azure) remove(q *request, k *kind, r *resource) *reply {
 		return &reply{status: 200}
 	}
 	r.deleting, r.state = true, "Deleting"
-	o := w.begin(r, k.opPath, w.duration(k.takesAway, r.id), func() *refusal {
-		w.drop(r.id)
-		return nil
-	})
+	o := w.beginVerb(r, k.opPath, w.duration(k.takesAway, r.id), "delete")
 	o.deletion = true
 	return &reply{status: 202, header: w.async(q, o, true)}
 }
@@ -283,12 +278,7 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 	if a.takes == "" {
 		return &reply{status: 200}
 	}
-	o := w.begin(r, k.opPath, w.duration(a.takes, r.id), func() *refusal {
-		if a.done != nil {
-			return a.done(w, r)
-		}
-		return nil
-	})
+	o := w.beginVerb(r, k.opPath, w.duration(a.takes, r.id), "action/"+name)
 	o.resource = ""
 	return &reply{status: 202, header: w.async(q, o, true)}
 }
@@ -302,12 +292,16 @@ func (w *Azure) list(q *request, k *kind, prefix string) *reply {
 		return failed(parentMissing(prefix + "/x"))
 	}
 	var out []any
-	for _, r := range w.all(k.typ) {
-		if strings.HasPrefix(strings.ToLower(r.id), strings.ToLower(prefix)+"/") {
-			out = append(out, w.show(k, r, ""))
+	if x := w.byType[strings.ToLower(k.typ)]; x != nil {
+		for _, r := range x.under(strings.ToLower(prefix)) {
+			if body, behind := w.behind(r.id); !behind {
+				out = append(out, w.show(k, r, ""))
+			} else if body != nil {
+				out = append(out, body)
+			}
 		}
 	}
-	return w.page(q, out)
+	return w.page(q, append(out, w.lingering(prefix)...))
 }
 
 func parentOfList(prefix string) string { return prefix[:strings.LastIndex(prefix, "/")] }

@@ -7,23 +7,18 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// CallRecord is one call that was answered, for logs and tests.
-type CallRecord struct {
-	Method, Path string
-	Status       int
-}
-
 // reply is an answer under way.
 type reply struct {
 	status int
 	header map[string]string
-	body   any // nil: none
+	body   any                       // nil: none
+	page   func(http.ResponseWriter) // answers instead, for browsers
+	raw    []byte                    // body as it is sent
 }
 
 func failed(r *refusal) *reply {
@@ -48,13 +43,60 @@ func (w *Azure) serve(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, "cannot read the request", http.StatusBadRequest)
 		return
 	}
-	w.mu.Lock()
-	w.settle()
-	path := clean(r.URL.Path)
-	name := hostOf(r)
-	var out *reply
-	var drop bool
+	out, drop, n := w.answer(r, raw)
+	if err := w.await(n); err != nil {
+		// What is not safe did not happen, as far as anybody may know.
+		out, drop = failed(refuse(500, "InternalServerError", err.Error())), false
+	}
 	switch {
+	case drop:
+		// The connection is cut: the caller cannot know whether its call was carried out.
+		panic(http.ErrAbortHandler)
+	case out.page != nil:
+		out.page(rw)
+	default:
+		w.write(rw, r, out)
+	}
+}
+
+// answer carries a call out and returns what must be safe before its answer is sent. Whatever goes wrong inside, the lock
+// is given back.
+func (w *Azure) answer(r *http.Request, raw []byte) (out *reply, drop bool, n uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	began, path := time.Now(), clean(r.URL.Path)
+	record := CallRecord{Method: r.Method, Path: path, Time: w.clock.Now()}
+	quiet := false // the page's own calls are not Azure's
+	defer func() {
+		if p := recover(); p != nil {
+			out, drop = failed(refuse(500, "InternalServerError", fmt.Sprintf("The simulated Azure failed at %s %s: %v", r.Method, path, p))), false
+		}
+		if out.body != nil {
+			finish(r.Method, r.URL.Path, out)
+			raw, err := encode(r.URL.Path, out) // here, while nobody can change what the body shares with the books
+			if err != nil {
+				out = failed(refuse(500, "InternalServerError", err.Error()))
+				raw, _ = encode(r.URL.Path, out)
+			}
+			out.raw = raw
+		}
+		n = w.commit(r.Method != http.MethodGet && r.Method != http.MethodHead)
+		if !quiet {
+			w.note(record, began, r, raw, out)
+		}
+	}()
+	w.settle()
+	if w.settled {
+		w.uses = nil
+	}
+	w.reads = r.Method == http.MethodGet || r.Method == http.MethodHead
+	defer func() { w.reads = false }()
+	name := hostOf(r)
+	switch {
+	case (isPage(r.Method, path) || strings.HasPrefix(path, "/sim/")) && !fromHere(r):
+		quiet, out = true, failed(refuse(403, "Forbidden", "This page answers to this machine's own names and to forms of its own only."))
+	case isPage(r.Method, path):
+		quiet, out = true, w.browse(r, path, raw)
 	case strings.HasPrefix(path, "/sim/"):
 		out = w.control(r.Method, path, r.URL.Query(), raw)
 	case strings.HasPrefix(path, "/metadata/"):
@@ -66,13 +108,7 @@ func (w *Azure) serve(rw http.ResponseWriter, r *http.Request) {
 	default:
 		out, drop = w.manage(r, path, raw)
 	}
-	w.calls = append(w.calls, CallRecord{r.Method, path, out.status})
-	w.mu.Unlock()
-	if drop {
-		// The connection is cut: the caller cannot know whether its call was carried out.
-		panic(http.ErrAbortHandler)
-	}
-	w.write(rw, r, out)
+	return out, drop, 0
 }
 
 // write sends an answer with the headers that Resource Manager always sends (azure-protocol.md 2.3).
@@ -84,7 +120,8 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.mu.Lock()
-	id := w.uuid()
+	w.draws++
+	id := w.draw("request", w.draws)
 	w.mu.Unlock()
 	h.Set("x-ms-request-id", id)
 	if c := r.Header.Get("x-ms-correlation-request-id"); c != "" {
@@ -103,10 +140,9 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 		rw.WriteHeader(out.status)
 		return
 	}
-	raw, err := encode(r.URL.Path, out)
-	if err != nil {
-		http.Error(rw, err.Error(), http.StatusInternalServerError)
-		return
+	raw := out.raw
+	if raw == nil {
+		raw, _ = encode(r.URL.Path, out) // made after the call: the refusal of what could not be kept
 	}
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json; charset=utf-8")
@@ -163,12 +199,11 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 			return f, false
 		}
 	}
-	if bad := w.throttle(q); bad != nil {
-		f := failed(bad)
-		f.header = map[string]string{}
-		w.retryAfter(f.header, 6)
-		return f, false
+	limited, left := w.throttle(q)
+	if limited != nil {
+		return limited, false
 	}
+	defer func() { left.show(out) }()
 	if q.query.Get("api-version") == "" && strings.Count(path, "/") > 0 {
 		return failed(refuse(400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")), false
 	}
@@ -183,9 +218,9 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 	if r.Method == http.MethodPut {
 		q.body = withoutNulls(q.body)
 	}
-	before := len(w.due)
+	before := w.last
 	out = w.route(q)
-	if fault != nil && fault.Do == "fail-operation" && len(w.due) > before {
+	if fault != nil && fault.Do == "fail-operation" && w.last != before {
 		w.failLast(fault)
 	}
 	return out, fault != nil && fault.Do == "drop-after"
@@ -376,13 +411,6 @@ func (w *Azure) follow(q *request, id string) *reply {
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000000+00:00") }
 
-// Calls lists what was asked so far.
-func (w *Azure) Calls() []CallRecord {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return append([]CallRecord(nil), w.calls...)
-}
-
 // listResources lists what is below a scope, as Resource Manager's own list does: without the providers' properties.
 func (w *Azure) listResources(q *request, scope string) *reply {
 	if bad := w.authorize(q.who, "Microsoft.Resources/subscriptions/resources/read", scope); bad != nil {
@@ -393,12 +421,11 @@ func (w *Azure) listResources(q *request, scope string) *reply {
 		return failed(err)
 	}
 	var keys []string
-	for key, r := range w.resources {
-		if strings.Contains(key, "/providers/") && strings.HasPrefix(key, strings.ToLower(scope)+"/") && r.typ != subnetType && want(r) {
-			keys = append(keys, key)
+	for _, r := range w.order.under(strings.ToLower(scope)) {
+		if strings.Contains(r.low, "/providers/") && r.typ != subnetType && want(r) {
+			keys = append(keys, r.low)
 		}
 	}
-	sort.Strings(keys)
 	var out []any
 	for _, key := range keys {
 		r := w.resources[key]

@@ -64,7 +64,7 @@ func (w *Azure) group(q *request, sub, name string) *reply {
 			}
 		}
 		r.deleting, r.state = true, "Deleting"
-		o := w.begin(r, "", w.duration("group-delete", r.id), func() *refusal { w.deleteGroup(r); return nil })
+		o := w.beginVerb(r, "", w.duration("group-delete", r.id), "delete")
 		o.deletion, o.group = true, true
 		return w.groupAccepted(q, o)
 	}
@@ -93,9 +93,6 @@ func (w *Azure) groupDeletion(q *request, id string) *reply {
 	}
 	return &reply{status: 200}
 }
-
-// deleteGroup removes a group and everything in it; vaults stay recoverable.
-func (w *Azure) deleteGroup(r *resource) { w.drop(r.id) }
 
 func showGroup(r *resource) map[string]any {
 	b := map[string]any{"id": r.id, "name": r.name, "type": groupType, "location": r.location, "properties": map[string]any{"provisioningState": r.state}}

@@ -30,20 +30,28 @@ type backing struct {
 
 // DiskImage is an entry of the marketplace that a user adds, with a disk of his own behind it.
 type DiskImage struct {
-	Publisher   string `json:"publisher"`
-	Offer       string `json:"offer"`
-	SKU         string `json:"sku"`
-	Version     string `json:"version"`     // "" is 1.0.0
-	OS          string `json:"os"`          // Windows or Linux; "" is Linux
-	Generation  string `json:"generation"`  // V1 or V2; "" is V2
-	Specialized bool   `json:"specialized"` // it was not generalised
-	File        string `json:"file"`        // VHD, VHDX, qcow2 or raw
-	bytes       int64  // of the disk
+	// publisher of the entry.
+	Publisher string `json:"publisher"`
+	// offer of the entry.
+	Offer string `json:"offer"`
+	// SKU of the entry.
+	SKU string `json:"sku"`
+	// version of the entry; absent: 1.0.0.
+	Version string `json:"version,omitempty"`
+	// Windows or Linux; absent: Linux.
+	OS string `json:"os,omitempty"`
+	// V1 (BIOS) or V2 (UEFI); absent: V2.
+	Generation string `json:"generation,omitempty"`
+	// whether the disk was not generalised: machines of it get no account.
+	Specialized bool `json:"specialized,omitempty"`
+	// VHD, VHDX, qcow2 or raw disk; nothing is written to it.
+	File string `json:"file"`
 }
 
 // inspect looks at the disks of one's own, so that a wrong file is found before anybody wants a machine of it.
-func inspect(images []DiskImage) error {
-	for i, d := range images {
+func (w *Azure) inspect() error {
+	w.sizes = map[string]int64{}
+	for _, d := range w.cfg.Images {
 		if d.Publisher == "" || d.Offer == "" || d.SKU == "" {
 			return fmt.Errorf("cannot add the disk %s to the marketplace: it needs a publisher, an offer and a SKU", d.File)
 		}
@@ -51,7 +59,7 @@ func inspect(images []DiskImage) error {
 		if err != nil {
 			return fmt.Errorf("cannot add %s:%s:%s to the marketplace: %w", d.Publisher, d.Offer, d.SKU, err)
 		}
-		images[i].bytes = disk.Bytes
+		w.sizes[d.File] = disk.Bytes
 	}
 	return nil
 }
@@ -60,7 +68,7 @@ func inspect(images []DiskImage) error {
 func (w *Azure) catalogue() []marketImage {
 	out := marketplace()
 	for _, d := range w.cfg.Images {
-		m := marketImage{publisher: d.Publisher, offer: d.Offer, sku: d.SKU, os: d.OS, generation: d.Generation, sizeGB: gigabytes(d.bytes), versions: []string{d.Version}, backing: backing{file: d.File, specialized: d.Specialized}}
+		m := marketImage{publisher: d.Publisher, offer: d.Offer, sku: d.SKU, os: d.OS, generation: d.Generation, sizeGB: gigabytes(w.sizes[d.File]), versions: []string{d.Version}, backing: backing{file: d.File, specialized: d.Specialized}}
 		if m.os == "" {
 			m.os = "Linux"
 		}

@@ -68,6 +68,9 @@ func addressPublicIP(w *Azure, r *resource) {
 
 // publicIPUser is the ip configuration a public address is allocated to, or "".
 func publicIPUser(w *Azure, id string) string {
+	if u := w.reading(); u != nil {
+		return u.address[strings.ToLower(id)]
+	}
 	for _, n := range w.all(nicType) {
 		for _, c := range items(n.props, "ipConfigurations") {
 			if sameID(text(c, "properties", "publicIPAddress", "id"), id) {
@@ -233,6 +236,9 @@ func freePrivate(w *Azure, subnetID string, siblings []any) string {
 
 // nicUser is the VM a NIC belongs to, or nil.
 func nicUser(w *Azure, id string) *resource {
+	if u := w.reading(); u != nil {
+		return u.machines[strings.ToLower(id)]
+	}
 	for _, v := range w.all(vmType) {
 		for _, n := range items(v.props, "networkProfile", "networkInterfaces") {
 			if sameID(text(n, "id"), id) {

@@ -117,6 +117,9 @@ func reachable(w *Azure, nicID string, remote netip.Addr, port int) bool {
 
 // nsgUsers are the NICs and subnets a security group is attached to.
 func nsgUsers(w *Azure, id string) (nics, subnets []string) {
+	if u := w.reading(); u != nil {
+		return u.nics[strings.ToLower(id)], u.subnets[strings.ToLower(id)]
+	}
 	for _, n := range w.all(nicType) {
 		if sameID(text(n.props, "networkSecurityGroup", "id"), id) {
 			nics = append(nics, n.id)

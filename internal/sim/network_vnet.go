@@ -160,6 +160,9 @@ func showSubnet(w *Azure, r *resource, body map[string]any) {
 
 // subnetUsers are the ip configurations of NICs in a subnet.
 func subnetUsers(w *Azure, id string) []string {
+	if u := w.reading(); u != nil {
+		return u.subnet[strings.ToLower(id)]
+	}
 	var out []string
 	for _, n := range w.all(nicType) {
 		for _, c := range items(n.props, "ipConfigurations") {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"container/heap"
 	"math"
 	"strings"
 	"time"
@@ -19,6 +20,10 @@ type operation struct {
 	deletion                     bool
 	group                        bool // deletion of a resource group: Location only
 	working                      bool // real work goes on
+	// verb says what apply does, so that it can be made again from what is kept: see resumed. An operation without one
+	// fails when the process ends before it does.
+	verb string
+	born int // of the resource it was begun on
 }
 
 // begin starts an operation that ends after d, when apply happens.
@@ -33,32 +38,27 @@ func (w *Azure) begin(r *resource, path string, d time.Duration, apply func() *r
 		o.location = "global"
 	}
 	if w.find(r.id) == r {
-		o.of = r
+		o.of, o.born = r, r.born
 	}
 	o.end = o.start.Add(d)
 	w.operations[strings.ToLower(o.id)] = o
-	w.due = append(w.due, o)
+	heap.Push(&w.due, o)
+	w.last = o
+	w.touch("operation", strings.ToLower(o.id))
 	return o
 }
 
 // settle lets everything happen that is due, in the order of (time, sequence).
 func (w *Azure) settle() {
 	now := w.clock.Now()
-	for {
-		next := -1
-		for i, o := range w.due {
-			if o.end.After(now) {
-				continue
-			}
-			if next < 0 || o.end.Before(w.due[next].end) || o.end.Equal(w.due[next].end) && o.seq < w.due[next].seq {
-				next = i
-			}
+	for len(w.due) > 0 && !w.due[0].end.After(now) {
+		o := heap.Pop(&w.due).(*operation)
+		w.settled = true
+		w.touch("operation", strings.ToLower(o.id))
+		w.find(o.resource) // touched
+		if o.of != nil {
+			w.touch("resource", o.of.low)
 		}
-		if next < 0 {
-			return
-		}
-		o := w.due[next]
-		w.due = append(w.due[:next], w.due[next+1:]...)
 		// What the operation was begun on may be gone, or another resource of its name may be there: neither is the
 		// operation's any more. A machine deleted while it is created must not boot afterwards.
 		overtaken := o.of != nil && w.find(o.of.id) != o.of
@@ -96,6 +96,11 @@ func (w *Azure) goOn(o *operation, l *later) {
 			bad = l.then()
 		}
 		o.end = w.clock.Now()
+		w.settled = true // what follows is kept with the next call, or soon
+		w.touch("operation", strings.ToLower(o.id))
+		if o.of != nil {
+			w.touch("resource", o.of.low)
+		}
 		if bad != nil && bad.later != nil {
 			w.goOn(o, bad.later)
 			return
@@ -114,6 +119,36 @@ func (w *Azure) finish(o *operation) {
 			r.state, r.deleting = "Failed", false
 		}
 	}
+	w.retire(o)
+}
+
+// keptOperations is how many operations that ended can still be asked for; Azure forgets them after a day or so.
+const keptOperations = 20000
+
+func (w *Azure) retire(o *operation) {
+	w.ended = append(w.ended, strings.ToLower(o.id))
+	if len(w.ended) > keptOperations {
+		delete(w.operations, w.ended[0])
+		w.touch("operation", w.ended[0])
+		w.ended = w.ended[1:]
+	}
+}
+
+// dueHeap has the operation that ends first on top, by (time, sequence).
+type dueHeap []*operation
+
+func (h dueHeap) Len() int { return len(h) }
+func (h dueHeap) Less(i, j int) bool {
+	return h[i].end.Before(h[j].end) || h[i].end.Equal(h[j].end) && h[i].seq < h[j].seq
+}
+func (h dueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)   { *h = append(*h, x.(*operation)) }
+func (h *dueHeap) Pop() any {
+	old := *h
+	o := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return o
 }
 
 // duration is how long one thing takes for one resource: drawn from a log-normal distribution around the recorded median

@@ -466,7 +466,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-func BenchmarkReads(b *testing.B) {
+func BenchmarkReadInProcess(b *testing.B) {
 	a, err := New(Config{Latency: NoLatency})
 	if err != nil {
 		b.Fatal(err)

@@ -7,14 +7,19 @@ import (
 
 // Assignment gives a role at a scope and everything below it.
 type Assignment struct {
-	Role  string `json:"role"` // Owner, Contributor, Reader, or one of the scenario's own
+	// Owner, Contributor, Reader, or one of the scenario's own.
+	Role string `json:"role"`
+	// id of a subscription, group or resource.
 	Scope string `json:"scope"`
 }
 
 // Role is a set of rights, as Azure writes them: actions with stars, less notActions.
 type Role struct {
-	Name       string   `json:"name"`
-	Actions    []string `json:"actions"`
+	// what assignments call it.
+	Name string `json:"name"`
+	// what it allows, with stars.
+	Actions []string `json:"actions"`
+	// what it does not, of these.
 	NotActions []string `json:"notActions"`
 }
 

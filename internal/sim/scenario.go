@@ -3,8 +3,8 @@ package sim
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -15,41 +15,91 @@ import (
 
 // Scenario says what a simulated Azure holds at the start and what goes wrong in it.
 type Scenario struct {
-	Resources        []Seeded            `json:"resources"`
-	Principals       []Account           `json:"principals"`
-	Roles            []Role              `json:"roles"`
-	Faults           []Fault             `json:"faults"`
-	Quota            map[string]int      `json:"quota"`            // cores by region; absent: plenty
-	UnavailableSizes map[string][]string `json:"unavailableSizes"` // by region
-	Latency          map[string]Duration `json:"latency"`          // by kind: "vm", "version", "guest-reboot", ...
-	Guest            []guest.Rule        `json:"guest"`
-	StalledRegions   []string            `json:"stalledRegions"` // replication never ends there
-	Throttle         bool                `json:"throttle"`
-	Images           []DiskImage         `json:"images"` // further entries of the marketplace; their machines need real guests
+	// resources that are there from the start, in an order in which each finds what it refers to.
+	Resources []Seeded `json:"resources,omitempty"`
+	// accounts to sign in with, beside the one that every simulation has.
+	Principals []Account `json:"principals,omitempty"`
+	// roles of the scenario's own, for its accounts.
+	Roles []Role `json:"roles,omitempty"`
+	// calls that go wrong.
+	Faults []Fault `json:"faults,omitempty"`
+	// cores a region allows in all; absent: plenty.
+	Quota map[string]int `json:"quota,omitempty"`
+	// cores a region allows of one family of sizes, such as {"westeurope": {"standardDSv5Family": 8}}.
+	FamilyQuota map[string]map[string]int `json:"familyQuota,omitempty"`
+	// cores a region can still give: a machine beyond them fails with AllocationFailed when it is created or started.
+	Capacity map[string]int `json:"capacity,omitempty"`
+	// sizes a region does not offer (SkuNotAvailable).
+	UnavailableSizes map[string][]string `json:"unavailableSizes,omitempty"`
+	// how long things take, by kind: "vm", "version", "guest-reboot" and so on, as "90s".
+	Latency map[string]Duration `json:"latency,omitempty"`
+	// what scripts and commands in machines answer; the first that matches.
+	Guest []guest.Rule `json:"guest,omitempty"`
+	// regions where the replication of an image version never ends.
+	StalledRegions []string `json:"stalledRegions,omitempty"`
+	// whether calls are counted and refused with 429 beyond Azure's own limits; answers then say how many are left.
+	Throttle bool `json:"throttle,omitempty"`
+	// other limits than Azure's: of "reads", "writes" and "deletes", and of Compute's groups "PutVM", "UpdateVM", "DeleteVM",
+	// "LowCostGet" (each machine) and "HighCostGet" (lists). They count without throttle, too.
+	Limits map[string]Limit `json:"limits,omitempty"`
+	// reads that are behind the writes.
+	StaleReads *StaleReads `json:"staleReads,omitempty"`
+	// further entries of the marketplace with disks of one's own; their machines need real guests (--guests qemu).
+	Images []DiskImage `json:"images,omitempty"`
+}
+
+// Limit is a token bucket.
+type Limit struct {
+	// calls at once.
+	Size float64 `json:"size"`
+	// calls that are allowed again each second.
+	PerSecond float64 `json:"perSecond"`
+}
+
+// StaleReads lets a GET or a list right after a write show what was there before it.
+type StaleReads struct {
+	// how long after a write, as "5s".
+	For Duration `json:"for"`
+	// the part of the reads that is behind, from 0 to 1; absent: all of them.
+	Share float64 `json:"share,omitempty"`
 }
 
 // Seeded is a resource that is there from the start.
 type Seeded struct {
-	ID   string         `json:"id"`
+	// its full id.
+	ID string `json:"id"`
+	// what a PUT would send.
 	Body map[string]any `json:"body"`
 }
 
 // Account is a principal of a scenario file.
 type Account struct {
-	Name     string       `json:"name"`
-	ClientID string       `json:"clientId"`
-	Secret   string       `json:"secret"`
-	Roles    []Assignment `json:"roles"`
+	// how logs call it.
+	Name string `json:"name"`
+	// what it signs in as.
+	ClientID string `json:"clientId"`
+	// its secret, which opens nothing but the simulation.
+	Secret string `json:"secret"`
+	// its roles, each at a scope; absent: Owner of the subscription.
+	Roles []Assignment `json:"roles"`
 }
 
 // Fault makes one matching call of Resource Manager go wrong.
 type Fault struct {
-	Method  string `json:"method"` // "" matches all
-	Path    string `json:"path"`   // regular expression, without case; "" matches all
-	Nth     int    `json:"nth"`    // which of the matching calls; 0 is the first
-	Do      string `json:"do"`     // status, drop (before it is carried out), drop-after, fail-operation
-	Status  int    `json:"status"`
-	Code    string `json:"code"`
+	// the method; absent: all.
+	Method string `json:"method"`
+	// regular expression for the path, without case; absent: all.
+	Path string `json:"path"`
+	// which of the matching calls, from 1 on; absent: the first.
+	Nth int `json:"nth"`
+	// status (answers one), drop (cuts the connection before the call is carried out), drop-after, or fail-operation (the
+	// operation that the call begins fails in the end).
+	Do string `json:"do"`
+	// the status to answer.
+	Status int `json:"status"`
+	// the error's code.
+	Code string `json:"code"`
+	// the error's message.
 	Message string `json:"message"`
 }
 
@@ -66,6 +116,9 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	*d = Duration(v)
 	return err
 }
+
+// MarshalJSON writes "1m30s".
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
 
 // ReadScenario reads a scenario file; unknown members are errors, since a misspelt fault would never happen.
 func ReadScenario(path string) (*Scenario, error) {
@@ -85,6 +138,7 @@ func ReadScenario(path string) (*Scenario, error) {
 
 type activeFault struct {
 	Fault
+	id   int // for the page
 	path *regexp.Regexp
 	seen int
 	used bool
@@ -117,6 +171,14 @@ func (w *Azure) apply(s *Scenario) error {
 
 // AddFault lets a call go wrong from now on.
 func (w *Azure) AddFault(f Fault) error {
+	w.mu.Lock()
+	err := w.addFault(f)
+	n := w.commit(true)
+	w.mu.Unlock()
+	return errors.Join(err, w.await(n))
+}
+
+func (w *Azure) addFault(f Fault) error {
 	switch f.Do {
 	case "drop", "drop-after", "fail-operation":
 	case "status":
@@ -130,9 +192,9 @@ func (w *Azure) AddFault(f Fault) error {
 	if err != nil {
 		return fmt.Errorf("cannot add fault: %w", err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.faults = append(w.faults, &activeFault{Fault: f, path: re})
+	w.seq++
+	w.faults = append(w.faults, &activeFault{Fault: f, path: re, id: w.seq})
+	w.touch("faults", "all")
 	return nil
 }
 
@@ -143,6 +205,7 @@ func (w *Azure) faultFor(method, path string) *activeFault {
 			continue
 		}
 		f.seen++
+		w.touch("faults", "all")
 		if f.seen >= max(f.Nth, 1) {
 			f.used = true
 			return f
@@ -153,13 +216,19 @@ func (w *Azure) faultFor(method, path string) *activeFault {
 
 // failLast makes the operation that was begun last fail when it ends.
 func (w *Azure) failLast(f *activeFault) {
-	w.due[len(w.due)-1].err = refuse(409, f.Code, f.Message)
+	w.last.err = refuse(409, f.Code, f.Message)
 }
 
 // Seed puts a resource in place without anybody having asked for it.
 func (w *Azure) Seed(id string, body map[string]any) error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	err := w.seed(id, body)
+	n := w.commit(true)
+	w.mu.Unlock()
+	return errors.Join(err, w.await(n))
+}
+
+func (w *Azure) seed(id string, body map[string]any) error {
 	w.seeding = true
 	defer func() { w.seeding = false }()
 	body = copyMap(body)
@@ -206,37 +275,4 @@ func (w *Azure) Has(id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.find(id) != nil
-}
-
-// bucket is a token bucket (azure-protocol.md 2.4).
-type bucket struct {
-	tokens float64
-	at     time.Time
-}
-
-// throttle counts a call against its principal's bucket: 250 reads refilled at 25/s, 200 writes or deletes at 10/s.
-func (w *Azure) throttle(q *request) *refusal {
-	if w.cfg.Scenario == nil || !w.cfg.Scenario.Throttle {
-		return nil
-	}
-	kind, size, rate := "reads", 250.0, 25.0
-	switch q.method {
-	case http.MethodPut, http.MethodPost, http.MethodPatch:
-		kind, size, rate = "writes", 200, 10
-	case http.MethodDelete:
-		kind, size, rate = "deletes", 200, 10
-	}
-	now := w.clock.Now()
-	b := w.throttles[q.who.ObjectID+kind]
-	if b == nil {
-		b = &bucket{tokens: size, at: now}
-		w.throttles[q.who.ObjectID+kind] = b
-	}
-	b.tokens = min(size, b.tokens+now.Sub(b.at).Seconds()*rate)
-	b.at = now
-	if b.tokens < 1 {
-		return refuse(429, "SubscriptionRequestsThrottled", "Number of requests for subscription '"+w.cfg.Subscription+"' and operation '"+q.method+q.path+"' exceeded the backend storage limit. Please try again after '6' seconds.")
-	}
-	b.tokens--
-	return nil
 }

@@ -3,19 +3,12 @@ package sim
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/url"
@@ -73,26 +66,41 @@ type Server struct {
 
 // Serve answers on addr (host:port, port 0 for any) over HTTPS with a certificate of an authority made for it.
 func (w *Azure) Serve(addr string) (*Server, error) {
+	if err := onLoopback(addr); err != nil {
+		return nil, err
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot serve the simulated Azure: %w", err)
-	}
-	cert, ca, err := authority()
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
 	}
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	w.mu.Lock()
-	w.servedPort = port
-	w.mu.Unlock()
+	cert, ca, n, err := w.served(port)
+	if err == nil {
+		err = w.await(n)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	s := &Server{URL: "https://localhost:" + port, CA: ca}
 	s.http = &http.Server{Handler: w.Handler(), ReadHeaderTimeout: 30 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}}
 	go s.http.ServeTLS(l, "", "") //nolint:errcheck // ends with Close
 	return s, nil
+}
+
+// onLoopback refuses what others could reach: the simulation's secrets are no secrets, and its page has no sign-in.
+func onLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("cannot serve the simulated Azure: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("cannot serve the simulated Azure on %s: it answers on loopback addresses only", addr)
+	}
+	return nil
 }
 
 // Close stops answering.
@@ -104,34 +112,6 @@ func (w *Azure) port() string {
 		return ""
 	}
 	return ":" + w.servedPort
-}
-
-// authority makes a certificate authority and a certificate for every name of the simulated Azure.
-func authority() (tls.Certificate, []byte, error) {
-	now := time.Now()
-	newKey := func() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
-	caKey, err := newKey()
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Ingot simulated Azure"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	key, err := newKey()
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
-		DNSNames: []string{"localhost", "*.localhost", "*.vault.localhost", "*.sim.localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	return tls.Certificate{Certificate: [][]byte{der, caDER}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), nil
 }
 
 // Item is one thing the simulated Azure holds, from its own books.
@@ -151,6 +131,10 @@ func (w *Azure) Inventory() []Item {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.settle()
+	return w.inventory()
+}
+
+func (w *Azure) inventory() []Item {
 	var out []Item
 	for _, r := range w.resources {
 		if r.typ == subnetType {
@@ -221,14 +205,12 @@ func (w *Azure) control(method, path string, q url.Values, raw []byte) *reply {
 	case path == "/sim/guests":
 		return &reply{status: 200, body: map[string]any{"addr": w.guests[q.Get("addr")]}}
 	case path == "/sim/inventory":
-		w.mu.Unlock()
-		list := w.Inventory()
-		w.mu.Lock()
-		return &reply{status: 200, body: list}
+		return &reply{status: 200, body: w.inventory()}
 	case path == "/sim/calls":
-		return &reply{status: 200, body: w.calls}
+		return &reply{status: 200, body: w.calls.all()}
 	case path == "/sim/faults" && method == http.MethodDelete:
 		w.faults = nil
+		w.touch("faults", "all")
 		return &reply{status: 204}
 	case path == "/sim/faults" && method == http.MethodPost:
 		var f Fault
@@ -237,10 +219,7 @@ func (w *Azure) control(method, path string, q url.Values, raw []byte) *reply {
 		if err := d.Decode(&f); err != nil {
 			return failed(refuse(400, "BadFault", err.Error()))
 		}
-		w.mu.Unlock()
-		err := w.AddFault(f)
-		w.mu.Lock()
-		if err != nil {
+		if err := w.addFault(f); err != nil {
 			return failed(refuse(400, "BadFault", err.Error()))
 		}
 		return &reply{status: 201}

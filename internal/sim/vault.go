@@ -32,7 +32,10 @@ type secretVersion struct {
 }
 
 func vaultKind() kind {
-	return kind{typ: vaultType, check: checkVault, fill: fillVault, sync: true, gone: goneVault, takesAway: ""}
+	return kind{typ: vaultType, check: checkVault, fill: fillVault, sync: true, gone: goneVault, takesAway: "",
+		show: func(w *Azure, r *resource, b map[string]any) { // the port may be another one than when the vault was made
+			mapping(b, "properties")["vaultUri"] = "https://" + strings.ToLower(r.name) + ".vault.localhost" + w.port() + "/"
+		}}
 }
 
 func checkVault(w *Azure, in ask) *refusal {
@@ -68,12 +71,14 @@ func fillVault(w *Azure, r *resource, in ask) {
 		w.vaults[strings.ToLower(r.name)] = s
 	}
 	s.id, s.location, s.policies = r.id, r.location, items(p, "accessPolicies")
+	w.touch("vault", strings.ToLower(r.name))
 }
 
 // goneVault: a deleted vault can be recovered until it is purged.
 func goneVault(w *Azure, r *resource) {
 	if s := w.vaults[strings.ToLower(r.name)]; s != nil {
 		s.softDeleted = true
+		w.touch("vault", strings.ToLower(r.name))
 	}
 }
 
@@ -106,10 +111,7 @@ func (w *Azure) vaultDeleted(q *request, parts, low []string) *reply {
 		if bad := w.authorize(q.who, "Microsoft.KeyVault/locations/deletedVaults/purge/action", "/subscriptions/"+w.cfg.Subscription); bad != nil {
 			return failed(bad)
 		}
-		o := w.begin(&resource{id: s.id, typ: vaultType, location: s.location}, "operationResults", w.duration("vault-purge", s.id), func() *refusal {
-			delete(w.vaults, strings.ToLower(name))
-			return nil
-		})
+		o := w.beginVerb(&resource{id: s.id, typ: vaultType, location: s.location}, "operationResults", w.duration("vault-purge", s.id), "purge-vault")
 		o.deletion = true
 		h := w.async(q, o, true)
 		delete(h, "Azure-AsyncOperation") // purge answers with Location alone
@@ -173,6 +175,9 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 	}
 	if !s.allows(who, right) {
 		return failed(refuse(403, "Forbidden", "The user, group or application 'appid="+who.ClientID+";oid="+who.ObjectID+"' does not have secrets "+right+" permission on key vault '"+s.name+"'. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125287"))
+	}
+	if r.Method != http.MethodGet {
+		w.touch("vault", name)
 	}
 	root := base + "/secrets/"
 	switch {

@@ -139,7 +139,7 @@ func (w *world) machine() {
 		"networkProfile":{"networkInterfaces":[{"id":"`+net+`networkInterfaces/nic"}]}}}`)
 }
 
-func trusting(t *testing.T, ca []byte) *http.Client {
+func trusting(t testing.TB, ca []byte) *http.Client {
 	t.Helper()
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(ca) {

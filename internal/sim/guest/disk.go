@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -26,6 +27,8 @@ const (
 // Windows paths, compared without case; both slashes separate. It is safe for concurrent use.
 type Disk struct {
 	mu    sync.Mutex
+	id    string // of this disk wherever it is written; made when it is first written
+	turn  uint64 // counts changes
 	state string
 	files map[string]*diskFile
 }
@@ -60,6 +63,7 @@ func (d *Disk) ImageState() string {
 
 func (d *Disk) setImageState(s string) {
 	d.mu.Lock()
+	d.turn++
 	d.state = s
 	d.mu.Unlock()
 }
@@ -116,6 +120,7 @@ func (d *Disk) size(path string) (int64, bool) {
 
 func (d *Disk) write(path string, data []byte) {
 	d.mu.Lock()
+	d.turn++
 	d.files[key(path)] = &diskFile{resolve(path), append([]byte{}, data...)}
 	d.mu.Unlock()
 }
@@ -123,6 +128,7 @@ func (d *Disk) write(path string, data []byte) {
 func (d *Disk) appendTo(path string, data []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.turn++
 	f, ok := d.files[key(path)]
 	if !ok {
 		f = &diskFile{name: resolve(path)}
@@ -135,6 +141,7 @@ func (d *Disk) appendTo(path string, data []byte) {
 func (d *Disk) writeAt(path string, offset int64, data []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.turn++
 	f, ok := d.files[key(path)]
 	if !ok {
 		f = &diskFile{name: resolve(path)}
@@ -153,6 +160,7 @@ func (d *Disk) writeAt(path string, offset int64, data []byte) {
 func (d *Disk) remove(path string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.turn++
 	k, n := key(path), 0
 	for f := range d.files {
 		if f == k || strings.HasPrefix(f, k+`\`) {
@@ -166,6 +174,7 @@ func (d *Disk) remove(path string) int {
 func (d *Disk) rename(from, to string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.turn++
 	if f, ok := d.files[key(from)]; ok {
 		delete(d.files, key(from))
 		d.files[key(to)] = &diskFile{resolve(to), f.data}
@@ -184,6 +193,8 @@ func (d *Disk) below(dir string) []string {
 }
 
 type diskJSON struct {
+	ID         string            `json:"id,omitempty"`
+	Version    uint64            `json:"version,omitempty"`
 	ImageState string            `json:"imageState"`
 	Files      map[string][]byte `json:"files"`
 }
@@ -192,7 +203,10 @@ type diskJSON struct {
 func (d *Disk) Marshal() ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	j := diskJSON{d.state, make(map[string][]byte, len(d.files))}
+	if d.id == "" {
+		d.id = rand.Text()
+	}
+	j := diskJSON{d.id, d.turn, d.state, make(map[string][]byte, len(d.files))}
 	for _, f := range d.files {
 		j.Files[f.name] = f.data
 	}
@@ -207,11 +221,26 @@ func (d *Disk) Unmarshal(data []byte) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.state, d.files = j.ImageState, map[string]*diskFile{}
+	d.id, d.turn, d.state, d.files = j.ID, j.Version, j.ImageState, map[string]*diskFile{}
 	for n, b := range j.Files {
 		d.files[key(n)] = &diskFile{n, b}
 	}
 	return nil
+}
+
+// ID names this disk in everything that was written of it: two documents with the same one are about the same disk, and
+// the higher Version is the later.
+func (d *Disk) ID() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.id
+}
+
+// Version counts the changes of the disk.
+func (d *Disk) Version() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.turn
 }
 
 // MarshalJSON lets a disk be part of a larger document.
