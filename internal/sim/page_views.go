@@ -66,6 +66,7 @@ func (w *Azure) viewOperations(v *view) {
 		if o.err != nil {
 			row.Error = o.err.code + ": " + o.err.message
 		}
+		row.On = strings.Replace(row.On, "/subscriptions/"+w.cfg.Subscription, "…", 1)
 		if v.wants(row.What, row.On, row.Status, row.Error) && len(v.Operations) < shown {
 			v.Operations = append(v.Operations, row)
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -82,6 +83,9 @@ func (w *Azure) commit(changing bool) uint64 {
 		}
 	}
 	now := w.clock.Now()
+	if changing && w.store.failed() {
+		return math.MaxUint64 // never safe: await tells why
+	}
 	if len(set)+len(gone) == 0 && now.Before(w.store.until) {
 		return 0
 	}

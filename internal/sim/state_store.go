@@ -218,6 +218,12 @@ func (s *store) fail(err error) {
 	s.turn.Broadcast()
 }
 
+func (s *store) failed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil
+}
+
 // overgrown says that a snapshot would be much smaller than the journal.
 func (s *store) overgrown() bool {
 	s.mu.Lock()

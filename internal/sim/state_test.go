@@ -328,3 +328,33 @@ func TestScaledClockGoesOn(t *testing.T) {
 		t.Errorf("the clock showed %v and shows %v", shown, now)
 	}
 }
+
+// What a machine writes to its disk by itself is kept with the next answer, at the latest.
+func TestGuestsDiskIsKept(t *testing.T) {
+	w, dir := keptWorld(t)
+	w.group()
+	w.machine()
+	w.clock.move(time.Hour)
+	w.must("GET", "Microsoft.Compute/virtualMachines/vm", "")
+	d := machineOf(w.find(groupRG + "/providers/Microsoft.Compute/virtualMachines/vm")).content.disk
+	if err := d.Unmarshal(fmt.Appendf(nil, `{"id":%q,"version":%d,"imageState":"IMAGE_STATE_COMPLETE","files":{"C:\\a.txt":"aGVsbG8="}}`, d.ID(), d.Version()+1)); err != nil {
+		t.Fatal(err)
+	}
+	w.must("GET", groupRG, "")
+	w.crash()
+	w.again(dir, Config{})
+	d = machineOf(w.find(groupRG + "/providers/Microsoft.Compute/virtualMachines/vm")).content.disk
+	if data, ok := d.File(`C:\a.txt`); !ok || string(data) != "hello" {
+		t.Errorf("the file is gone: %q %v", data, d.Files())
+	}
+}
+
+// An aux that nobody wrote down must be noticed at once, not after the crash.
+func TestUnknownAuxIsLoud(t *testing.T) {
+	w, _ := keptWorld(t)
+	w.group()
+	w.find(groupRG).aux = struct{ x int }{1}
+	if a := w.arm("PUT", groupRG, `{"location":"westeurope"}`); a.status != 500 || !strings.Contains(a.message(), "auxTypes") {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+}

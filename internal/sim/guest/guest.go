@@ -34,12 +34,12 @@ type Config struct {
 
 // Rule lets a scenario say what a script or command answers.
 type Rule struct {
-	Match    string        `json:"match"`           // regular expression over the command line or the script's text
-	Times    int           `json:"times,omitempty"` // how often it applies; 0 is always
-	Stdout   []string      `json:"stdout,omitempty"`
-	Stderr   []string      `json:"stderr,omitempty"`
-	ExitCode int           `json:"exitCode,omitempty"`
-	Duration time.Duration `json:"duration,omitempty"`
+	Match    string        `json:"match"`              // regular expression over the command line or the script's text
+	Times    int           `json:"times,omitempty"`    // how often it applies; 0 is always
+	Stdout   []string      `json:"stdout,omitempty"`   // lines it writes
+	Stderr   []string      `json:"stderr,omitempty"`   // lines of errors it writes
+	ExitCode int           `json:"exitCode,omitempty"` // how it ends
+	Duration time.Duration `json:"duration,omitempty"` // how long it takes; absent: as long as such things do
 	// Effect besides output: "", "reboot", "vanish" (the machine stops answering for good), "drop" (the connection is cut once),
 	// "image-state:IMAGE_STATE_UNDEPLOYABLE", "pending-reboot".
 	Effect string `json:"effect,omitempty"`
