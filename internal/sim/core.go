@@ -162,13 +162,14 @@ type kind struct {
 	gone  func(w *Azure, r *resource)                   // it has been
 
 	sync      bool   // PUT and DELETE are done when they answer
+	fresh     int    // status of a sync PUT that made something; 0 is 200
 	put202    bool   // PUT answers 202 with Azure-AsyncOperation and Location, as disks do
 	creating  string // provisioningState meanwhile; default Creating
 	opPath    string // "operations", "DiskOperations", "capsOperations"
 	takes     func(w *Azure, r *resource, creating bool) time.Duration
 	takesAway string // latency kind of the deletion
 	actions   map[string]action
-	patch     bool
+	patch     bool // PATCH may change properties
 }
 
 // action is POST …/name.
@@ -178,7 +179,8 @@ type action struct {
 	now   func(w *Azure, r *resource)
 	done  func(w *Azure, r *resource) *refusal
 	takes string
-	right string // the permission, when it is not the action's own name
+	// answer is the body of an action that is over at once.
+	answer func(w *Azure, r *resource) (any, *refusal)
 }
 
 // New starts a simulated Azure.

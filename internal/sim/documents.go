@@ -54,6 +54,14 @@ func (w *Azure) resource(q *request, sub string, parts []string) *reply {
 		return failed(bad)
 	}
 	old := w.find(id)
+	if bad := w.locked(q.method, id); bad != nil {
+		return failed(bad)
+	}
+	if q.method == http.MethodPut {
+		if bad := w.disallowed(id, k.typ, regionKey(text(q.body, "location")), q.body); bad != nil {
+			return failed(bad)
+		}
+	}
 	if q.method != http.MethodGet && q.method != http.MethodHead {
 		w.hold(k, id, old)
 	} else if body, behind := w.behind(id); behind {
@@ -193,6 +201,9 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 				return failed(bad)
 			}
 		}
+		if k.fresh != 0 && old == nil {
+			return &reply{status: k.fresh, header: map[string]string{"Location": r.id}, body: w.show(k, r, "")}
+		}
 		return &reply{status: 200, body: w.show(k, r, "")} // vaults answer 200 for a new one too (azure-protocol.md 2.1)
 	}
 	r.state = "Updating"
@@ -219,12 +230,32 @@ func (w *Azure) patchTags(q *request, k *kind, r *resource, id string) *reply {
 		return failed(w.notFound(id, k))
 	}
 	for key := range q.body {
-		if key != "tags" {
+		if key != "tags" && (key != "properties" || !k.patch) {
 			return w.unknown(q)
 		}
 	}
-	r.tags = copyMap(mapping(q.body, "tags"))
+	if q.body["tags"] != nil {
+		r.tags = copyMap(mapping(q.body, "tags"))
+	}
+	if p := mapping(q.body, "properties"); p != nil {
+		in := ask{id: id, name: r.name, location: r.location, old: r, who: q.who, body: map[string]any{"properties": merged(r.props, p), "kind": r.extra["kind"], "identity": r.extra["identity"]}}
+		if k.check != nil {
+			if bad := k.check(w, in); bad != nil {
+				return failed(bad)
+			}
+		}
+		k.fill(w, r, in)
+	}
 	return &reply{status: 200, body: w.show(k, r, "")}
+}
+
+// merged is a document with some of its members replaced.
+func merged(old, change map[string]any) map[string]any {
+	out := copyMap(old)
+	for k, v := range change {
+		out[k] = v
+	}
+	return out
 }
 
 func (w *Azure) remove(q *request, k *kind, r *resource) *reply {
@@ -267,6 +298,9 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 	if r == nil {
 		return failed(w.notFound(id, k))
 	}
+	if bad := w.locked(q.method, id); bad != nil {
+		return failed(bad)
+	}
 	if a.check != nil {
 		if bad := a.check(w, r, q.body); bad != nil {
 			return failed(bad)
@@ -274,6 +308,13 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 	}
 	if a.now != nil {
 		a.now(w, r)
+	}
+	if a.answer != nil {
+		body, bad := a.answer(w, r)
+		if bad != nil {
+			return failed(bad)
+		}
+		return &reply{status: 200, body: body}
 	}
 	if a.takes == "" {
 		return &reply{status: 200}

@@ -235,8 +235,20 @@ func (w *Azure) route(q *request) *reply {
 		return &reply{status: 200, body: map[string]any{"value": []any{w.subscription()}}}
 	case len(low) == 1 && low[0] == "tenants":
 		return &reply{status: 200, body: map[string]any{"value": []any{map[string]any{"id": "/tenants/" + w.cfg.Tenant, "tenantId": w.cfg.Tenant}}}}
+	case low[0] == "providers" && len(low) > 2 && low[1] == "microsoft.authorization":
+		return w.authorization(q, "", parts[2:])
 	case low[0] != "subscriptions" || len(low) < 2:
 		return w.unknown(q)
+	}
+	if i := lastIndexOf(low, "providers", "microsoft.authorization"); i >= 0 && len(low) > i+2 {
+		scope := ""
+		if i > 0 {
+			scope = "/" + strings.Join(parts[:i], "/")
+		}
+		if r := w.find(scope); r != nil {
+			scope = r.id
+		}
+		return w.authorization(q, scope, parts[i+2:])
 	}
 	sub := parts[1]
 	if !strings.EqualFold(sub, w.cfg.Subscription) {
@@ -422,7 +434,7 @@ func (w *Azure) listResources(q *request, scope string) *reply {
 	}
 	var keys []string
 	for _, r := range w.order.under(strings.ToLower(scope)) {
-		if strings.Contains(r.low, "/providers/") && r.typ != subnetType && want(r) {
+		if strings.Contains(r.low, "/providers/") && r.typ != subnetType && !strings.HasPrefix(r.typ, "Microsoft.Authorization/") && want(r) {
 			keys = append(keys, r.low)
 		}
 	}
@@ -436,4 +448,14 @@ func (w *Azure) listResources(q *request, scope string) *reply {
 		out = append(out, b)
 	}
 	return w.page(q, out)
+}
+
+// lastIndexOf is where two words follow one another for the last time.
+func lastIndexOf(list []string, a, b string) int {
+	for i := len(list) - 2; i >= 0; i-- {
+		if list[i] == a && list[i+1] == b {
+			return i
+		}
+	}
+	return -1
 }

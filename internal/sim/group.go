@@ -16,6 +16,9 @@ func (w *Azure) group(q *request, sub, name string) *reply {
 	if bad := w.authorize(q.who, "Microsoft.Resources/subscriptions/resourceGroups/"+right, id); bad != nil {
 		return failed(bad)
 	}
+	if bad := w.locked(q.method, id); bad != nil {
+		return failed(bad)
+	}
 	r := w.find(id)
 	missing := refuse(404, "ResourceGroupNotFound", "Resource group '"+name+"' could not be found.")
 	switch q.method {

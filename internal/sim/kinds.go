@@ -7,15 +7,17 @@ func kinds() []kind {
 	takes := func(kind string) func(*Azure, *resource, bool) time.Duration {
 		return func(w *Azure, r *resource, _ bool) time.Duration { return w.duration(kind, r.id) }
 	}
-	return []kind{
+	return append(desktopKinds(),
+		kind{typ: identityType, sync: true, fresh: 201, fill: fillIdentity, show: showIdentity, gone: goneIdentity},
+		kind{typ: federationType, sync: true, fresh: 201, check: checkFederation, show: withoutProvisioning, fill: func(_ *Azure, r *resource, in ask) { r.props = copyMap(mapping(in.body, "properties")) }},
 		vaultKind(),
-		{typ: vnetType, check: checkVNet, fill: fillVNet, show: showVNet, drop: dropVNet, creating: "Updating", takes: takes("vnet"), takesAway: "network-delete"},
-		{typ: subnetType, check: checkSubnetPut, fill: fillSubnet, show: showSubnet, drop: dropSubnet, creating: "Updating", takes: takes("subnet"), takesAway: "network-delete"},
-		{typ: nsgType, check: func(_ *Azure, in ask) *refusal { return checkNSG(in) }, fill: fillNSG, show: showNSG, drop: dropNSG, creating: "Updating", takes: takes("nsg"), takesAway: "network-delete"},
-		{typ: ipType, check: func(_ *Azure, in ask) *refusal { return checkPublicIP(in) }, fill: fillPublicIP, show: showPublicIP, drop: dropPublicIP, creating: "Updating",
+		kind{typ: vnetType, check: checkVNet, fill: fillVNet, show: showVNet, drop: dropVNet, creating: "Updating", takes: takes("vnet"), takesAway: "network-delete"},
+		kind{typ: subnetType, check: checkSubnetPut, fill: fillSubnet, show: showSubnet, drop: dropSubnet, creating: "Updating", takes: takes("subnet"), takesAway: "network-delete"},
+		kind{typ: nsgType, check: func(_ *Azure, in ask) *refusal { return checkNSG(in) }, fill: fillNSG, show: showNSG, drop: dropNSG, creating: "Updating", takes: takes("nsg"), takesAway: "network-delete"},
+		kind{typ: ipType, check: func(_ *Azure, in ask) *refusal { return checkPublicIP(in) }, fill: fillPublicIP, show: showPublicIP, drop: dropPublicIP, creating: "Updating",
 			done: func(w *Azure, r *resource) *refusal { addressPublicIP(w, r); return nil }, takes: takes("ip"), takesAway: "network-delete"},
-		{typ: nicType, check: checkNIC, fill: fillNIC, show: showNIC, drop: dropNIC, creating: "Succeeded", takes: takes("nic"), takesAway: "network-delete"},
-		{typ: vmType, check: checkVM, fill: fillVM, show: showVM, done: bootVM, drop: dropVM, gone: goneVM, takesAway: "vm-delete",
+		kind{typ: nicType, check: checkNIC, fill: fillNIC, show: showNIC, drop: dropNIC, creating: "Succeeded", takes: takes("nic"), takesAway: "network-delete"},
+		kind{typ: vmType, check: checkVM, fill: fillVM, show: showVM, done: bootVM, drop: dropVM, gone: goneVM, takesAway: "vm-delete",
 			takes: func(w *Azure, r *resource, creating bool) time.Duration {
 				if creating {
 					return w.duration("vm", r.id)
@@ -29,10 +31,14 @@ func kinds() []kind {
 				"restart":    {check: mayStart, now: stopVM, done: bootVM, takes: "restart"},
 				"generalize": {check: mayGeneralize, now: func(_ *Azure, r *resource) { machineOf(r).generalized = true }},
 			}},
-		{typ: diskType, check: checkDisk, fill: fillDisk, drop: dropDisk, put202: true, creating: "Updating", opPath: "DiskOperations", takes: takes("disk"), takesAway: "disk-delete"},
-		{typ: imageType, check: checkImage, fill: fillImage, done: doneImage, takes: takes("image"), takesAway: "image-delete"},
-		{typ: galleryType, fill: fillGallery, opPath: "capsOperations", takes: takes("gallery"), takesAway: "gallery", drop: dropWithChildren(definitionType)},
-		{typ: definitionType, check: checkDefinition, fill: fillDefinition, opPath: "capsOperations", takes: takes("definition"), takesAway: "definition", drop: dropWithChildren(versionType)},
-		{typ: versionType, check: checkVersion, fill: fillVersion, done: doneVersion, opPath: "capsOperations", takes: takesVersion, takesAway: "version-delete"},
-	}
+		kind{typ: diskType, check: checkDisk, fill: fillDisk, drop: dropDisk, put202: true, creating: "Updating", opPath: "DiskOperations", takes: takes("disk"), takesAway: "disk-delete"},
+		kind{typ: imageType, check: checkImage, fill: fillImage, done: doneImage, takes: takes("image"), takesAway: "image-delete"},
+		kind{typ: galleryType, fill: fillGallery, opPath: "capsOperations", takes: takes("gallery"), takesAway: "gallery", drop: dropWithChildren(definitionType)},
+		kind{typ: definitionType, check: checkDefinition, fill: fillDefinition, opPath: "capsOperations", takes: takes("definition"), takesAway: "definition", drop: dropWithChildren(versionType)},
+		kind{typ: versionType, check: checkVersion, fill: fillVersion, done: doneVersion, opPath: "capsOperations", takes: takesVersion, takesAway: "version-delete"},
+	)
+}
+
+func withoutProvisioning(_ *Azure, _ *resource, b map[string]any) {
+	delete(mapping(b, "properties"), "provisioningState")
 }

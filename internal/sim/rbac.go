@@ -21,18 +21,22 @@ type Role struct {
 	Actions []string `json:"actions"`
 	// what it does not, of these.
 	NotActions []string `json:"notActions"`
+	// rights on what a resource holds: blobs, secrets.
+	DataActions []string `json:"dataActions,omitempty"`
+	// less these.
+	NotDataActions []string `json:"notDataActions,omitempty"`
 }
 
 // role finds a built-in role or one of the scenario's. What Contributor may not do is in the list of built-in roles
 // (learn.microsoft.com/azure/role-based-access-control/built-in-roles).
 func (w *Azure) role(name string) (Role, bool) {
-	switch strings.ToLower(name) {
-	case "owner":
-		return Role{Name: "Owner", Actions: []string{"*"}}, true
-	case "contributor":
-		return Role{Name: "Contributor", Actions: []string{"*"}, NotActions: []string{"Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write", "Microsoft.Authorization/elevateAccess/Action", "Microsoft.Compute/galleries/share/action"}}, true
-	case "reader":
-		return Role{Name: "Reader", Actions: []string{"*/read"}}, true
+	if r, ok := wellKnown(name); ok {
+		return r, true
+	}
+	for _, b := range builtInRoles() {
+		if strings.EqualFold(b.Name, name) {
+			return b.Role, true
+		}
 	}
 	if w.cfg.Scenario != nil {
 		for _, r := range w.cfg.Scenario.Roles {
@@ -40,6 +44,19 @@ func (w *Azure) role(name string) (Role, bool) {
 				return r, true
 			}
 		}
+	}
+	return Role{}, false
+}
+
+// wellKnown are the three that hold for everything.
+func wellKnown(name string) (Role, bool) {
+	switch strings.ToLower(name) {
+	case "owner":
+		return Role{Name: "Owner", Actions: []string{"*"}}, true
+	case "contributor":
+		return Role{Name: "Contributor", Actions: []string{"*"}, NotActions: []string{"Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write", "Microsoft.Authorization/elevateAccess/Action", "Microsoft.Compute/galleries/share/action"}}, true
+	case "reader":
+		return Role{Name: "Reader", Actions: []string{"*/read"}}, true
 	}
 	return Role{}, false
 }
@@ -60,13 +77,18 @@ func matchAny(patterns []string, action string) bool {
 }
 
 func (w *Azure) may(p *principal, action, scope string) bool {
-	for _, a := range p.Roles {
-		at := strings.ToLower(strings.TrimRight(a.Scope, "/"))
-		low := strings.ToLower(scope)
-		if low != at && !strings.HasPrefix(low, at+"/") {
-			continue
+	for _, g := range w.grants(p) {
+		if covers(g.scope, scope) && g.role.allows(action) {
+			return true
 		}
-		if r, ok := w.role(a.Role); ok && r.allows(action) {
+	}
+	return false
+}
+
+// mayData is may for what a resource holds, which Owner and Contributor say nothing about.
+func (w *Azure) mayData(p *principal, action, scope string) bool {
+	for _, g := range w.grants(p) {
+		if covers(g.scope, scope) && matchAny(g.role.DataActions, action) && !matchAny(g.role.NotDataActions, action) {
 			return true
 		}
 	}

@@ -19,6 +19,8 @@ type Scenario struct {
 	Resources []Seeded `json:"resources,omitempty"`
 	// accounts to sign in with, beside the one that every simulation has.
 	Principals []Account `json:"principals,omitempty"`
+	// how long a new role assignment has no effect yet, as "30s"; absent: it has at once.
+	RoleDelay Duration `json:"roleDelay,omitempty"`
 	// roles of the scenario's own, for its accounts.
 	Roles []Role `json:"roles,omitempty"`
 	// calls that go wrong.

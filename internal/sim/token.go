@@ -222,16 +222,22 @@ func (w *Azure) metadata(r *http.Request, path string) *reply {
 	case "/metadata/endpoints":
 		return w.endpoints(r)
 	case "/metadata/identity/oauth2/token":
-		if r.Header.Get("Metadata") != "true" {
+		// The header of the machine's own endpoint, or of App Service's (IDENTITY_ENDPOINT, IDENTITY_HEADER).
+		if r.Header.Get("Metadata") != "true" && r.Header.Get("X-IDENTITY-HEADER") == "" {
 			return &reply{status: 400, body: map[string]any{"error": "invalid_request", "error_description": "Required metadata header not specified"}}
 		}
 		audience := r.URL.Query().Get("resource")
-		t, err := w.issue(w.principals[0], audience)
+		get := r.URL.Query().Get
+		p := w.identityPrincipal(get("client_id"), or(get("object_id"), get("principal_id")), or(get("mi_res_id"), get("msi_res_id")))
+		if p == nil {
+			return &reply{status: 400, body: map[string]any{"error": "invalid_request", "error_description": "Identity not found"}}
+		}
+		t, err := w.issue(p, audience)
 		if err != nil {
 			return failed(refuse(500, "InternalServerError", err.Error()))
 		}
 		return &reply{status: 200, body: map[string]any{"access_token": t, "token_type": "Bearer", "expires_in": "3599", "resource": audience,
-			"expires_on": strconv.FormatInt(w.clock.Now().Add(time.Hour).Unix(), 10), "client_id": w.principals[0].ClientID}}
+			"expires_on": strconv.FormatInt(w.clock.Now().Add(time.Hour).Unix(), 10), "client_id": p.ClientID}}
 	case "/metadata/instance/compute", "/metadata/instance":
 		if r.Header.Get("Metadata") != "true" {
 			return &reply{status: 400, body: map[string]any{"error": "Bad request. Required metadata header not specified"}}

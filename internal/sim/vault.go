@@ -173,7 +173,7 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 	if len(parts) == 1 {
 		right = "list"
 	}
-	if !s.allows(who, right) {
+	if !w.mayVault(s, who, right) {
 		return failed(refuse(403, "Forbidden", "The user, group or application 'appid="+who.ClientID+";oid="+who.ObjectID+"' does not have secrets "+right+" permission on key vault '"+s.name+"'. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125287"))
 	}
 	if r.Method != http.MethodGet {
@@ -328,4 +328,15 @@ func (w *Azure) secretByURL(url string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// mayVault asks the vault's access policies, or where it has enableRbacAuthorization the roles: Owner then opens nothing
+// (https://learn.microsoft.com/azure/key-vault/general/rbac-guide).
+func (w *Azure) mayVault(s *vaultStore, who *principal, right string) bool {
+	r := w.find(s.id)
+	if r == nil || !truth(r.props, "enableRbacAuthorization") {
+		return s.allows(who, right)
+	}
+	action := map[string]string{"get": "getSecret/action", "set": "setSecret/action", "list": "readMetadata/action", "delete": "delete", "purge": "purge/action"}[right]
+	return w.mayData(who, "Microsoft.KeyVault/vaults/secrets/"+action, s.id)
 }

@@ -1,0 +1,158 @@
+package sim
+
+import (
+	"strings"
+	"time"
+)
+
+// Azure Virtual Desktop's own resources. They answer at once (azure-protocol.md 2.1: the specification has no long operation
+// among them); the documents are those of the recordings.
+const (
+	hostPoolType    = "Microsoft.DesktopVirtualization/hostPools"
+	appGroupType    = "Microsoft.DesktopVirtualization/applicationGroups"
+	workspaceType   = "Microsoft.DesktopVirtualization/workspaces"
+	sessionHostType = "Microsoft.DesktopVirtualization/hostPools/sessionHosts"
+)
+
+func desktopKinds() []kind {
+	return []kind{
+		{typ: hostPoolType, sync: true, fresh: 201, patch: true, check: checkHostPool, fill: fillDesktop(map[string]any{"friendlyName": nil, "description": nil, "personalDesktopAssignmentType": nil,
+			"customRdpProperty": "drivestoredirect:s:*;audiomode:i:0;videoplaybackmode:i:1;redirectclipboard:i:1;redirectprinters:i:1;devicestoredirect:s:*;redirectcomports:i:1;redirectsmartcards:i:1;usbdevicestoredirect:s:*;enablecredsspsupport:i:1;redirectwebauthn:i:1;use multimon:i:1;",
+			"maxSessionLimit":   999999, "validationEnvironment": false, "ring": nil, "vmTemplate": nil, "startVMOnConnect": false, "registrationInfo": nil, "preferredAppGroupType": "Desktop",
+			"applicationGroupReferences": []any{}, "ssoadfsAuthority": nil, "ssoClientId": nil, "ssoClientSecretKeyVaultPath": nil, "ssoSecretType": nil}), show: showHostPool,
+			drop: func(w *Azure, r *resource) *refusal {
+				if len(children(w, r.id, sessionHostType)) > 0 {
+					return refuse(409, "409", "Host pool is not empty: it has session hosts. Remove them first, or delete with force=true.")
+				}
+				return nil
+			},
+			actions: map[string]action{"retrieveRegistrationToken": {answer: registrationToken}, "listRegistrationTokens": {answer: func(w *Azure, r *resource) (any, *refusal) {
+				t, bad := registrationToken(w, r)
+				if bad != nil {
+					return map[string]any{"value": []any{}}, nil
+				}
+				return map[string]any{"value": []any{t}}, nil
+			}}}},
+		{typ: appGroupType, sync: true, fresh: 201, patch: true, check: checkAppGroup, show: withoutState, fill: fillDesktop(map[string]any{"workspaceArmPath": nil, "description": nil, "friendlyName": nil, "cloudPcResource": false})},
+		{typ: workspaceType, sync: true, fresh: 201, patch: true, show: withoutState, fill: fillDesktop(map[string]any{"applicationGroupReferences": nil, "description": nil, "friendlyName": nil, "cloudPcResource": false})},
+		{typ: sessionHostType, sync: true, fresh: 201, patch: true, show: withoutState, check: func(w *Azure, in ask) *refusal {
+			if w.find(parentID(in.id)) == nil {
+				return parentMissing(in.id)
+			}
+			return nil
+		}, fill: fillDesktop(map[string]any{"allowNewSession": true, "sessions": 0, "status": "Available", "updateState": "Succeeded", "assignedUser": nil, "osVersion": nil, "sxSStackVersion": nil, "lastHeartBeat": nil})},
+	}
+}
+
+// fillDesktop makes a document of what was sent and the values that the service shows for what was not.
+func fillDesktop(defaults map[string]any) func(*Azure, *resource, ask) {
+	return func(w *Azure, r *resource, in ask) {
+		now := w.clock.Now().UTC().Format("2006-01-02T15:04:05.999Z")
+		made := now
+		if system := mapping(r.extra, "systemData"); system != nil {
+			made = text(system, "createdAt")
+		}
+		old := r.props
+		r.props = copyMap(mapping(in.body, "properties"))
+		if r.props == nil {
+			r.props = map[string]any{}
+		}
+		for k, v := range defaults {
+			if _, ok := r.props[k]; ok {
+				continue
+			}
+			r.props[k] = v
+			if in.old != nil && old[k] != nil {
+				r.props[k] = old[k]
+			}
+		}
+		for _, k := range []string{"objectId", "registration"} { // the service's own
+			if old[k] != nil {
+				r.props[k] = old[k]
+			}
+		}
+		if r.props["objectId"] == nil {
+			r.props["objectId"] = w.uuid()
+		}
+		who := "simulated"
+		if in.who != nil {
+			who = in.who.Name
+		}
+		kind := in.body["kind"]
+		if t := text(r.props, "applicationGroupType"); t != "" {
+			kind = t
+		}
+		r.extra = map[string]any{"kind": kind, "systemData": map[string]any{"createdBy": who, "createdByType": "Application", "createdAt": made, "lastModifiedBy": who, "lastModifiedByType": "Application", "lastModifiedAt": now}}
+		if r.typ == hostPoolType {
+			r.extra["identity"] = in.body["identity"]
+			if info := mapping(r.props, "registrationInfo"); info != nil && text(info, "registrationTokenOperation") == "Update" {
+				info["token"] = "simulated." + w.uuid() + ".not-a-token-of-anything"
+				r.props["registration"] = info
+				r.props["registrationInfo"] = nil
+			}
+		}
+	}
+}
+
+func withoutState(_ *Azure, _ *resource, b map[string]any) {
+	delete(mapping(b, "properties"), "provisioningState")
+	if b["tags"] == nil {
+		b["tags"] = nil // shown as null, as recorded
+	}
+	// The service writes its types with small letters.
+	b["type"] = strings.ReplaceAll(strings.ReplaceAll(textOf(b["type"]), "hostPools", "hostpools"), "applicationGroups", "applicationgroups")
+}
+
+// showHostPool keeps the registration token back: it is had with retrieveRegistrationToken only.
+func showHostPool(w *Azure, r *resource, b map[string]any) {
+	withoutState(w, r, b)
+	p := mapping(b, "properties")
+	delete(p, "registration")
+	refs := []any{}
+	for _, g := range w.all(appGroupType) {
+		if sameID(text(g.props, "hostPoolArmPath"), r.id) {
+			refs = append(refs, g.id)
+		}
+	}
+	p["applicationGroupReferences"] = refs
+}
+
+func checkHostPool(w *Azure, in ask) *refusal {
+	p := mapping(in.body, "properties")
+	if in.old != nil {
+		return nil
+	}
+	if t := text(p, "hostPoolType"); t != "Pooled" && t != "Personal" && t != "BYODesktop" {
+		return refuse(400, "400", "HostPoolType must be Pooled, Personal or BYODesktop.")
+	}
+	if t := text(p, "loadBalancerType"); t != "BreadthFirst" && t != "DepthFirst" && t != "Persistent" && t != "MultiplePersistent" {
+		return refuse(400, "400", "LoadBalancerType must be BreadthFirst, DepthFirst or Persistent.")
+	}
+	if e := text(p, "registrationInfo", "expirationTime"); e != "" {
+		t, err := time.Parse(time.RFC3339, e)
+		// learn.microsoft.com/azure/virtual-desktop/create-host-pool: between an hour and 27 days ahead
+		if ahead := t.Sub(w.clock.Now()); err != nil || ahead < time.Hour || ahead > 27*24*time.Hour {
+			return refuse(400, "400", "ExpirationTime must be between an hour and 27 days from now.")
+		}
+	}
+	return nil
+}
+
+func checkAppGroup(w *Azure, in ask) *refusal {
+	path := text(in.body, "properties", "hostPoolArmPath")
+	if in.old == nil && w.find(path) == nil {
+		return refuse(400, "400", "The host pool "+path+" does not exist.")
+	}
+	return nil
+}
+
+func registrationToken(w *Azure, r *resource) (any, *refusal) {
+	info := mapping(r.props, "registration")
+	if info == nil {
+		return map[string]any{"expirationTime": nil, "token": nil, "registrationTokenOperation": "None"}, nil
+	}
+	if t, err := time.Parse(time.RFC3339, text(info, "expirationTime")); err == nil && w.clock.Now().After(t) {
+		return map[string]any{"expirationTime": nil, "token": nil, "registrationTokenOperation": "None"}, nil
+	}
+	return map[string]any{"expirationTime": info["expirationTime"], "token": info["token"], "registrationTokenOperation": "None"}, nil
+}
