@@ -26,7 +26,8 @@ var allowed = map[string][]string{
 	"azure":            {},
 	"engine":           {"plan", "azure", "communicator", "image", "diag"},
 	"engine/vm":        {"engine", "plan", "azure", "communicator", "image", "provisioner", "diag"},
-	"sim":              {"sim/guest"},
+	"sim":              {"sim/guest", "sim/blob"},
+	"sim/blob":         {},
 	"sim/guest":        {},
 	"progress":         {"plan"},
 }
