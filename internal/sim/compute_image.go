@@ -13,6 +13,9 @@ func checkImage(w *Azure, in ask) *refusal {
 	if in.old != nil {
 		return nil
 	}
+	if id == "" && mapping(in.body, "properties", "storageProfile", "osDisk") != nil {
+		return checkImageOfDisk(w, in)
+	}
 	v := w.find(id)
 	if v == nil {
 		return refuse(404, "NotFound", "The entity was not found in this Azure location.")
@@ -44,16 +47,24 @@ func fillImage(w *Azure, r *resource, in ask) {
 			p["hyperVGeneration"] = "V1"
 		}
 	}
+	if v == nil {
+		fillImageOfDisk(w, r, p)
+	}
 	r.props = p
 }
 
 // capture copies what a stopped machine's disk holds.
 func capture(m *machine) content {
-	return content{disk: m.content.disk.Clone(), user: m.user, password: m.password, windows: m.content.windows, generalized: m.generalized}
+	if m.content.disk == nil {
+		c := m.content
+		c.generalized = m.generalized
+		return c
+	}
+	return content{disk: m.content.disk.Clone(), image: m.content.image, user: m.user, password: m.password, windows: m.content.windows, generalized: m.generalized}
 }
 
 func doneImage(_ *Azure, r *resource) *refusal {
-	if d := mapping(r.props, "storageProfile", "osDisk"); d != nil {
+	if d := mapping(r.props, "storageProfile", "osDisk"); d != nil && d["diskSizeGB"] == nil {
 		d["diskSizeGB"] = 127
 	}
 	return nil

@@ -33,6 +33,8 @@ type content struct {
 	user, password string
 	windows        bool
 	generalized    bool // the image says that it is; the disk may know better
+	// image is the path of a file on the host that holds a whole disk: a fixed VHD, immutable once it is captured.
+	image string
 }
 
 func machineOf(r *resource) *machine {
@@ -288,6 +290,9 @@ func bootVM(w *Azure, r *resource) *refusal {
 		m.power = "running"
 		return nil
 	}
+	if m.content.windows && m.content.disk == nil {
+		return refuse(409, "SimulatorNotImplemented", "The simulated Azure cannot start Windows from a disk that was uploaded.")
+	}
 	if !m.content.windows {
 		return refuse(409, "SimulatorNotImplemented", "The simulated Azure has no Linux guests yet.")
 	}
@@ -434,24 +439,4 @@ func (w *Azure) instanceView(r *resource) map[string]any {
 	}
 	statuses = append(statuses, map[string]any{"code": "PowerState/" + m.power, "level": "Info", "displayStatus": "VM " + m.power})
 	return map[string]any{"hyperVGeneration": "V2", "disks": []any{map[string]any{"name": lastPart(diskID(r.id, r.props))}}, "statuses": statuses}
-}
-
-func checkDisk(w *Azure, in ask) *refusal {
-	if o := text(in.body, "properties", "creationData", "createOption"); o != "Empty" {
-		return refuse(501, "SimulatorNotImplemented", "The simulated Azure makes empty disks and the disks of machines; createOption is "+o+".")
-	}
-	return nil
-}
-
-func fillDisk(w *Azure, r *resource, in ask) {
-	r.props = copyMap(mapping(in.body, "properties"))
-	r.props["diskState"], r.props["timeCreated"], r.props["uniqueId"] = "Unattached", stamp(w.clock.Now()), w.uuid()
-	r.sku = copyMap(mapping(in.body, "sku"))
-}
-
-func dropDisk(_ *Azure, r *resource) *refusal {
-	if by, _ := r.extra["managedBy"].(string); by != "" {
-		return refuse(409, "OperationNotAllowed", "Disk "+r.name+" is attached to VM "+by+".")
-	}
-	return nil
 }

@@ -45,6 +45,8 @@ type Config struct {
 	Latency              Latency
 	Scenario             *Scenario
 	Subscription, Tenant string
+	// Dir is where blobs and disks are kept; default: a folder that is made when it is needed and removed by Close.
+	Dir string
 }
 
 // Azure is a simulated Azure.
@@ -69,6 +71,7 @@ type Azure struct {
 	seeding    bool
 	servedPort string
 	stopping   sync.WaitGroup
+	storage    storage
 }
 
 // resource is one document of Resource Manager, and what stands behind it.
@@ -122,6 +125,8 @@ type kind struct {
 	takesAway string // latency kind of the deletion
 	actions   map[string]action
 	patch     bool
+	locates   bool                                                    // a new one answers 202 with Location alone, a change 200, as storage accounts do
+	update    func(w *Azure, q *request, k *kind, r *resource) *reply // PATCH of more than tags
 }
 
 // action is POST …/name.
@@ -131,7 +136,10 @@ type action struct {
 	now   func(w *Azure, r *resource)
 	done  func(w *Azure, r *resource) *refusal
 	takes string
-	right string // the permission, when it is not the action's own name
+	// answer is the whole answer of an action that is over at once; output what a long one yields in the end.
+	answer func(w *Azure, r *resource) *reply
+	output func(w *Azure, r *resource, body map[string]any) (any, *refusal)
+	right  string // the permission, when it is not the action's own name
 }
 
 // New starts a simulated Azure.
@@ -167,6 +175,7 @@ func (w *Azure) Close() {
 	}
 	w.mu.Unlock()
 	w.stopping.Wait()
+	w.storage.close()
 }
 
 // find returns the resource with that id, or nil.

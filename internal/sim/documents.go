@@ -182,6 +182,10 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 		}
 		return &reply{status: 200, body: w.show(k, r, "")} // vaults answer 200 for a new one too (azure-protocol.md 2.1)
 	}
+	if k.locates && old != nil {
+		r.state = "Succeeded"
+		return &reply{status: 200, body: w.show(k, r, "")}
+	}
 	r.state = "Updating"
 	if old == nil {
 		r.state = "Creating"
@@ -206,12 +210,20 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	if k.put202 {
 		out.status = 202
 	}
+	if k.locates {
+		h := w.async(q, o, true)
+		delete(h, "Azure-AsyncOperation")
+		return &reply{status: 202, header: h}
+	}
 	return out
 }
 
 func (w *Azure) patchTags(q *request, k *kind, r *resource, id string) *reply {
 	if r == nil {
 		return failed(w.notFound(id, k))
+	}
+	if k.update != nil {
+		return k.update(w, q, k, r)
 	}
 	for key := range q.body {
 		if key != "tags" {
@@ -231,7 +243,7 @@ func (w *Azure) remove(q *request, k *kind, r *resource) *reply {
 			return failed(bad)
 		}
 	}
-	if k.sync {
+	if k.sync || k.locates {
 		w.drop(r.id)
 		return &reply{status: 200}
 	}
@@ -273,10 +285,18 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 	if a.now != nil {
 		a.now(w, r)
 	}
+	if a.answer != nil {
+		return a.answer(w, r)
+	}
 	if a.takes == "" {
 		return &reply{status: 200}
 	}
-	o := w.begin(r, k.opPath, w.duration(a.takes, r.id), func() *refusal {
+	var o *operation
+	o = w.begin(r, k.opPath, w.duration(a.takes, r.id), func() (bad *refusal) {
+		if a.output != nil {
+			o.output, bad = a.output(w, r, q.body)
+			return bad
+		}
 		if a.done != nil {
 			return a.done(w, r)
 		}

@@ -43,6 +43,9 @@ type request struct {
 func (w *Azure) Handler() http.Handler { return http.HandlerFunc(w.serve) }
 
 func (w *Azure) serve(rw http.ResponseWriter, r *http.Request) {
+	if w.serveBlob(rw, r) {
+		return
+	}
 	raw, err := io.ReadAll(io.LimitReader(r.Body, 8<<20))
 	if err != nil {
 		http.Error(rw, "cannot read the request", http.StatusBadRequest)
@@ -301,6 +304,9 @@ func (w *Azure) subscriptionProvider(q *request, sub string, parts, low []string
 	if out := w.vaultDeleted(q, parts, low); out != nil {
 		return out
 	}
+	if out := w.storageNames(q, low); out != nil {
+		return out
+	}
 	if out := w.market(q, sub, parts, low); out != nil {
 		return out
 	}
@@ -335,6 +341,8 @@ func (w *Azure) follow(q *request, id string) *reply {
 			return failed(o.err)
 		case o.deletion:
 			return &reply{status: 204}
+		case o.output != nil:
+			return &reply{status: 200, body: o.output}
 		}
 		if r := w.find(o.resource); r != nil {
 			return &reply{status: 200, body: w.show(w.kinds[strings.ToLower(r.typ)], r, "")}
@@ -347,6 +355,9 @@ func (w *Azure) follow(q *request, id string) *reply {
 		body["endTime"] = stamp(o.end)
 	case w.cfg.Latency == NoLatency || w.scaled():
 		w.retryAfter(h, 2) // real Azure mostly leaves it out here (azure-protocol.md 2.1); our clocks run faster than clients expect
+	}
+	if o.output != nil {
+		body["properties"] = map[string]any{"output": o.output}
 	}
 	if o.err != nil {
 		body["error"] = map[string]any{"code": o.err.code, "message": o.err.message}

@@ -16,6 +16,8 @@ type Role struct {
 	Name       string   `json:"name"`
 	Actions    []string `json:"actions"`
 	NotActions []string `json:"notActions"`
+	// DataActions are rights to what is stored, which even an Owner does not have by Actions.
+	DataActions []string `json:"dataActions,omitempty"`
 }
 
 // role finds a built-in role or one of the scenario's. What Contributor may not do is in the list of built-in roles
@@ -28,6 +30,9 @@ func (w *Azure) role(name string) (Role, bool) {
 		return Role{Name: "Contributor", Actions: []string{"*"}, NotActions: []string{"Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write", "Microsoft.Authorization/elevateAccess/Action", "Microsoft.Compute/galleries/share/action"}}, true
 	case "reader":
 		return Role{Name: "Reader", Actions: []string{"*/read"}}, true
+	}
+	if r, ok := blobRole(name); ok {
+		return r, true
 	}
 	if w.cfg.Scenario != nil {
 		for _, r := range w.cfg.Scenario.Roles {

@@ -251,7 +251,7 @@ func (c *call) sas(r *http.Request, q url.Values, op operation) error {
 		return fail(403, "AuthenticationFailed", "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature. Signature not valid in the specified time frame: Start ["+
 			from.Format(time.RFC1123)+"] - Expiry ["+until.Format(time.RFC1123)+"] - Current ["+c.now.UTC().Format(time.RFC1123)+"]")
 	}
-	if get("spr") == "https" && r.TLS == nil && r.URL.Scheme == "http" {
+	if get("spr") == "https" && r.TLS == nil && r.URL.Scheme != "https" {
 		return mismatch("Protocol")
 	}
 	if ip := get("sip"); ip != "" && !inside(ip, r.RemoteAddr) {
