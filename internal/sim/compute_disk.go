@@ -73,7 +73,7 @@ func checkDisk(w *Azure, in ask) *refusal {
 		if id := text(create, "storageAccountId"); id != "" && !sameID(id, account.id) {
 			return refuse(400, "InvalidParameter", "The source blob does not belong to the storage account "+id+".")
 		}
-		if _, bad := w.imported(account.name, path); bad != nil {
+		if bad := w.importable(account.name, path); bad != nil {
 			return bad
 		}
 	case "FromImage":
@@ -119,6 +119,18 @@ func (w *Azure) imported(account string, path []string) (string, *refusal) {
 		return "", refuse(400, "InvalidParameter", errors.Join(errors.New("the source blob is not a valid VHD: "+err.Error()), os.Remove(file)).Error())
 	}
 	return file, nil
+}
+
+// importable looks whether a blob can be imported, and keeps nothing of it.
+func (w *Azure) importable(account string, path []string) *refusal {
+	file, bad := w.imported(account, path)
+	if bad != nil {
+		return bad
+	}
+	if err := os.Remove(file); err != nil {
+		return refuse(500, "InternalExecutionError", err.Error())
+	}
+	return nil
 }
 
 func fillDisk(w *Azure, r *resource, in ask) {
@@ -277,7 +289,7 @@ func checkImageOfDisk(w *Azure, in ask) *refusal {
 	if uri := text(d, "blobUri"); uri != "" {
 		account, path, bad := w.blobOf(uri)
 		if bad == nil {
-			_, bad = w.imported(account.name, path)
+			bad = w.importable(account.name, path)
 		}
 		return bad
 	}

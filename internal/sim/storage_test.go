@@ -208,3 +208,33 @@ func TestAScriptedGuestsDiskIsNotGivenOut(t *testing.T) {
 		t.Errorf("reading it: %d %s", g.status, g.text)
 	}
 }
+
+func TestADiskIsImportedFromABlob(t *testing.T) {
+	scope := "/subscriptions/" + DefaultSubscription
+	w := newWorld(t, Config{})
+	w.AddPrincipal(Principal{Name: "writer", ClientID: "writer", Secret: "test-secret-not-real", Roles: []Assignment{{Role: "Storage Blob Data Contributor", Scope: scope}}})
+	w.account()
+	bearer := "Bearer " + w.signIn("writer", "test-secret-not-real", "https://storage.azure.com/.default")
+	const at = "https://acct1.blob.storage.localhost/vhds"
+	w.bytes("PUT", at+"?restype=container", "", "Authorization", bearer)
+	w.bytes("PUT", at+"/os.vhd", "", "Authorization", bearer, "x-ms-blob-type", "PageBlob", "x-ms-blob-content-length", "20972032")
+	put := func() got {
+		return w.arm("PUT", "Microsoft.Compute/disks/d", `{"location":"westeurope","properties":{"osType":"Linux","creationData":{"createOption":"Import","sourceUri":"`+at+`/os.vhd"}}}`)
+	}
+	if g := put(); g.status != 400 || !strings.Contains(g.message(), "not a valid VHD") {
+		t.Errorf("a blob without a footer: %d %s", g.status, g.text)
+	}
+	footer := make([]byte, 512)
+	copy(footer, "conectix")
+	footer[63] = 2
+	if g := w.bytes("PUT", at+"/os.vhd?comp=page", string(footer), "Authorization", bearer, "x-ms-page-write", "update", "x-ms-range", "bytes=20971520-20972031"); g.status != 201 {
+		t.Fatalf("its footer: %d %s", g.status, g.text)
+	}
+	if g := put(); g.status != 202 {
+		t.Fatalf("a VHD: %d %s", g.status, g.text)
+	}
+	w.clock.move(time.Minute)
+	if g := w.bytes("GET", w.granted("Microsoft.Compute/disks/d", `{"access":"Read","durationInSeconds":600}`), "", "x-ms-range", "bytes=20971520-20972031"); g.text != string(footer) {
+		t.Errorf("read back: %d %q", g.status, g.text)
+	}
+}
