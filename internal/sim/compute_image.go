@@ -13,6 +13,9 @@ func checkImage(w *Azure, in ask) *refusal {
 	if in.old != nil {
 		return nil
 	}
+	if id == "" && mapping(in.body, "properties", "storageProfile", "osDisk") != nil {
+		return checkImageOfDisk(w, in)
+	}
 	v := w.find(id)
 	if v == nil {
 		return refuse(404, "NotFound", "The entity was not found in this Azure location.")
@@ -44,6 +47,9 @@ func fillImage(w *Azure, r *resource, in ask) {
 		if text(p, "hyperVGeneration") == "" {
 			p["hyperVGeneration"] = "V1"
 		}
+	}
+	if v == nil {
+		fillImageOfDisk(w, r, p)
 	}
 	r.props = p
 }

@@ -306,23 +306,3 @@ func goneVM(w *Azure, r *resource) {
 	delete(d.extra, "managedBy")
 	d.props["diskState"] = "Unattached"
 }
-
-func checkDisk(w *Azure, in ask) *refusal {
-	if o := text(in.body, "properties", "creationData", "createOption"); o != "Empty" {
-		return refuse(501, "SimulatorNotImplemented", "The simulated Azure makes empty disks and the disks of machines; createOption is "+o+".")
-	}
-	return nil
-}
-
-func fillDisk(w *Azure, r *resource, in ask) {
-	r.props = copyMap(mapping(in.body, "properties"))
-	r.props["diskState"], r.props["timeCreated"], r.props["uniqueId"] = "Unattached", stamp(w.clock.Now()), w.uuid()
-	r.sku = copyMap(mapping(in.body, "sku"))
-}
-
-func dropDisk(_ *Azure, r *resource) *refusal {
-	if by, _ := r.extra["managedBy"].(string); by != "" {
-		return refuse(409, "OperationNotAllowed", "Disk "+r.name+" is attached to VM "+by+".")
-	}
-	return nil
-}

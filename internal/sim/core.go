@@ -54,6 +54,8 @@ type Config struct {
 	// State is a folder that keeps everything, so that it is there again after the process ended, however it ended. What is
 	// kept there comes before Seed, Subscription, Tenant and what the Scenario puts in place.
 	State string
+	// Dir is where blobs and disks are kept; default: a folder that is made when it is needed and removed by Close.
+	Dir string
 }
 
 // Azure is a simulated Azure.
@@ -92,6 +94,7 @@ type Azure struct {
 	cert       *served
 	stop       chan struct{} // closed by Close
 	stopping   sync.WaitGroup
+	storage    storage
 }
 
 // resource is one document of Resource Manager, and what stands behind it.
@@ -169,7 +172,9 @@ type kind struct {
 	takes     func(w *Azure, r *resource, creating bool) time.Duration
 	takesAway string // latency kind of the deletion
 	actions   map[string]action
-	patch     bool // PATCH may change properties
+	patch     bool                                                    // PATCH may change properties
+	locates   bool                                                    // a new one answers 202 with Location alone, a change 200, as storage accounts do
+	update    func(w *Azure, q *request, k *kind, r *resource) *reply // PATCH of more than tags
 }
 
 // action is POST …/name.
@@ -179,8 +184,9 @@ type action struct {
 	now   func(w *Azure, r *resource)
 	done  func(w *Azure, r *resource) *refusal
 	takes string
-	// answer is the body of an action that is over at once.
-	answer func(w *Azure, r *resource) (any, *refusal)
+	// answer is the whole answer of an action that is over at once; output what a long one yields in the end.
+	answer func(w *Azure, r *resource) *reply
+	output func(w *Azure, r *resource, body map[string]any) (any, *refusal)
 }
 
 // New starts a simulated Azure.
@@ -231,6 +237,7 @@ func (w *Azure) Close() {
 	}
 	w.mu.Unlock()
 	w.stopping.Wait()
+	w.storage.close()
 }
 
 // find returns the resource with that id, or nil.

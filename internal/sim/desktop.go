@@ -26,12 +26,10 @@ func desktopKinds() []kind {
 				}
 				return nil
 			},
-			actions: map[string]action{"retrieveRegistrationToken": {answer: registrationToken}, "listRegistrationTokens": {answer: func(w *Azure, r *resource) (any, *refusal) {
-				t, bad := registrationToken(w, r)
-				if bad != nil {
-					return map[string]any{"value": []any{}}, nil
-				}
-				return map[string]any{"value": []any{t}}, nil
+			actions: map[string]action{"retrieveRegistrationToken": {answer: func(w *Azure, r *resource) *reply {
+				return &reply{status: 200, body: registrationToken(w, r)}
+			}}, "listRegistrationTokens": {answer: func(w *Azure, r *resource) *reply {
+				return &reply{status: 200, body: map[string]any{"value": []any{registrationToken(w, r)}}}
 			}}}},
 		{typ: appGroupType, sync: true, fresh: 201, patch: true, check: checkAppGroup, show: withoutState, fill: fillDesktop(map[string]any{"workspaceArmPath": nil, "description": nil, "friendlyName": nil, "cloudPcResource": false})},
 		{typ: workspaceType, sync: true, fresh: 201, patch: true, show: withoutState, fill: fillDesktop(map[string]any{"applicationGroupReferences": nil, "description": nil, "friendlyName": nil, "cloudPcResource": false})},
@@ -146,13 +144,13 @@ func checkAppGroup(w *Azure, in ask) *refusal {
 	return nil
 }
 
-func registrationToken(w *Azure, r *resource) (any, *refusal) {
+func registrationToken(w *Azure, r *resource) map[string]any {
 	info := mapping(r.props, "registration")
 	if info == nil {
-		return map[string]any{"expirationTime": nil, "token": nil, "registrationTokenOperation": "None"}, nil
+		return map[string]any{"expirationTime": nil, "token": nil, "registrationTokenOperation": "None"}
 	}
 	if t, err := time.Parse(time.RFC3339, text(info, "expirationTime")); err == nil && w.clock.Now().After(t) {
-		return map[string]any{"expirationTime": nil, "token": nil, "registrationTokenOperation": "None"}, nil
+		return map[string]any{"expirationTime": nil, "token": nil, "registrationTokenOperation": "None"}
 	}
-	return map[string]any{"expirationTime": info["expirationTime"], "token": info["token"], "registrationTokenOperation": "None"}, nil
+	return map[string]any{"expirationTime": info["expirationTime"], "token": info["token"], "registrationTokenOperation": "None"}
 }

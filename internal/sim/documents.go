@@ -206,6 +206,10 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 		}
 		return &reply{status: 200, body: w.show(k, r, "")} // vaults answer 200 for a new one too (azure-protocol.md 2.1)
 	}
+	if k.locates && old != nil {
+		r.state = "Succeeded"
+		return &reply{status: 200, body: w.show(k, r, "")}
+	}
 	r.state = "Updating"
 	if old == nil {
 		r.state = "Creating"
@@ -222,12 +226,20 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	if k.put202 {
 		out.status = 202
 	}
+	if k.locates {
+		h := w.async(q, o, true)
+		delete(h, "Azure-AsyncOperation")
+		return &reply{status: 202, header: h}
+	}
 	return out
 }
 
 func (w *Azure) patchTags(q *request, k *kind, r *resource, id string) *reply {
 	if r == nil {
 		return failed(w.notFound(id, k))
+	}
+	if k.update != nil {
+		return k.update(w, q, k, r)
 	}
 	for key := range q.body {
 		if key != "tags" && (key != "properties" || !k.patch) {
@@ -267,7 +279,7 @@ func (w *Azure) remove(q *request, k *kind, r *resource) *reply {
 			return failed(bad)
 		}
 	}
-	if k.sync {
+	if k.sync || k.locates {
 		w.drop(r.id)
 		return &reply{status: 200}
 	}
@@ -310,16 +322,18 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 		a.now(w, r)
 	}
 	if a.answer != nil {
-		body, bad := a.answer(w, r)
-		if bad != nil {
-			return failed(bad)
-		}
-		return &reply{status: 200, body: body}
+		return a.answer(w, r)
 	}
 	if a.takes == "" {
 		return &reply{status: 200}
 	}
 	o := w.beginVerb(r, k.opPath, w.duration(a.takes, r.id), "action/"+name)
+	if a.output != nil { // what it yields depends on what was asked, which is not kept: after a restart it yields nothing
+		o.apply = func() (bad *refusal) {
+			o.output, bad = a.output(w, r, q.body)
+			return bad
+		}
+	}
 	o.resource = ""
 	return &reply{status: 202, header: w.async(q, o, true)}
 }

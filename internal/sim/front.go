@@ -38,6 +38,9 @@ type request struct {
 func (w *Azure) Handler() http.Handler { return http.HandlerFunc(w.serve) }
 
 func (w *Azure) serve(rw http.ResponseWriter, r *http.Request) {
+	if w.serveBlob(rw, r) {
+		return
+	}
 	raw, err := io.ReadAll(io.LimitReader(r.Body, 8<<20))
 	if err != nil {
 		http.Error(rw, "cannot read the request", http.StatusBadRequest)
@@ -355,6 +358,9 @@ func (w *Azure) subscriptionProvider(q *request, sub string, parts, low []string
 	if out := w.vaultDeleted(q, parts, low); out != nil {
 		return out
 	}
+	if out := w.storageNames(q, low); out != nil {
+		return out
+	}
 	if out := w.market(q, sub, parts, low); out != nil {
 		return out
 	}
@@ -395,6 +401,8 @@ func (w *Azure) follow(q *request, id string) *reply {
 		case o.deletion:
 			h["Azure-AsyncOperation"] = strings.Replace(h["Location"], "/operationResults/", "/"+o.path+"/", 1)
 			return &reply{status: 204, header: h}
+		case o.output != nil:
+			return &reply{status: 200, body: o.output}
 		}
 		if r := w.find(o.resource); r != nil {
 			return &reply{status: 200, header: h, body: w.show(w.kinds[strings.ToLower(r.typ)], r, "")}
@@ -414,6 +422,9 @@ func (w *Azure) follow(q *request, id string) *reply {
 		h["Retry-After"], h["retry-after-ms"] = "1", "100"
 	case w.cfg.Latency == NoLatency || w.scaled():
 		w.retryAfter(h, 2) // real Azure mostly leaves it out here (azure-protocol.md 2.1); our clocks run faster than clients expect
+	}
+	if o.output != nil {
+		body["properties"] = map[string]any{"output": o.output}
 	}
 	if o.err != nil {
 		body["error"] = map[string]any{"code": o.err.code, "message": o.err.message}

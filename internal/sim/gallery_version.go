@@ -103,6 +103,9 @@ func checkVersion(w *Azure, in ask) *refusal {
 	if id == "" {
 		id = text(p, "storageProfile", "source", "id")
 	}
+	if id == "" {
+		id = text(p, "storageProfile", "osDiskImage", "source", "id")
+	}
 	s := w.find(id)
 	if s == nil {
 		return refuse(404, "NotFound", "The entity was not found in this Azure location: "+id)
@@ -131,8 +134,16 @@ func checkVersion(w *Azure, in ask) *refusal {
 		if text(s.props, "hyperVGeneration") != generation {
 			return refuse(409, "OperationNotAllowed", "The hypervisor generation of the source does not match the gallery image's.")
 		}
+	case diskType, snapshotType:
+		if have := text(s.props, "hyperVGeneration"); have != "" && have != generation {
+			return refuse(409, "OperationNotAllowed", "The hypervisor generation of the source does not match the gallery image's.")
+		}
+	case storageType:
+		if _, _, bad := w.blobOf(text(p, "storageProfile", "osDiskImage", "source", "uri")); bad != nil {
+			return bad
+		}
 	default:
-		return refuse(501, "SimulatorNotImplemented", "The simulated Azure publishes from machines and managed images, not from "+s.typ+".")
+		return refuse(501, "SimulatorNotImplemented", "The simulated Azure publishes from machines, managed images, disks, snapshots and blobs, not from "+s.typ+".")
 	}
 	return nil
 }
@@ -167,7 +178,13 @@ func fillVersion(w *Azure, r *resource, in ask) {
 		if id == "" {
 			id = text(p, "storageProfile", "source", "id")
 		}
-		if s := w.find(id); s != nil {
+		if id == "" {
+			id = text(p, "storageProfile", "osDiskImage", "source", "id")
+		}
+		if s := w.find(id); s != nil && s.typ != vmType && s.typ != imageType {
+			d := w.find(parentID(r.id))
+			data.content = w.contentOf(s, text(p, "storageProfile", "osDiskImage", "source", "uri"), text(d.props, "osType"), text(d.props, "osState"))
+		} else if s != nil {
 			switch x := s.aux.(type) {
 			case *machine:
 				data.content = w.capture(x)

@@ -18,6 +18,7 @@ type operation struct {
 	resource                     string    // whose document a Location shows in the end
 	of                           *resource // what it was begun on; nil: nothing that has a document
 	deletion                     bool
+	output                       any  // what an action yields
 	group                        bool // deletion of a resource group: Location only
 	working                      bool // real work goes on
 	// verb says what apply does, so that it can be made again from what is kept: see resumed. An operation without one
@@ -187,7 +188,7 @@ func latencies() map[string]latency {
 		"group-delete": {139, 0.4, 15}, "vnet": {4, 0.3, 0}, "subnet": {1, 0.2, 0}, "ip": {1, 0.3, 0}, "nsg": {4, 0.3, 0}, "nic": {0.5, 0.2, 0}, "network-delete": {10, 0.2, 0},
 		"vault": {30, 0.1, 0}, "vault-purge": {11, 0.3, 0},
 		"vm": {85, 0.3, 0}, "vm-update": {7.3, 0.4, 0}, "vm-delete": {27.8, 0.4, 0}, "deallocate": {45, 0.3, 0}, "power-off": {8.4, 0.3, 0}, "start": {9.2, 0.4, 0}, "restart": {35.3, 0.4, 0},
-		"image": {5.1, 0.05, 5.1}, "image-delete": {10, 0.2, 5.1}, "disk": {0.6, 0.3, 0}, "disk-delete": {1, 0.3, 0},
+		"image": {5.1, 0.05, 5.1}, "image-delete": {10, 0.2, 5.1}, "disk": {0.6, 0.3, 0}, "disk-delete": {1, 0.3, 0}, "disk-access": {0.3, 0.2, 0}, "storage": {17, 0.2, 0},
 		"gallery": {0.2, 0.2, 0}, "definition": {0.1, 0.2, 0}, "version": {428, 0.13, 15.05}, "version-shallow": {45, 0.2, 15.05}, "version-update": {150, 0.3, 15.05}, "version-delete": {91, 0.2, 15.05},
 		"guest-boot": {60, 0.2, 0}, "guest-reboot": {75, 0.2, 0}, "guest-shutdown": {5, 0.2, 0}, "guest-powershell-start": {0.4, 0.1, 0}, "guest-command": {0.05, 0.1, 0}, "guest-script": {20, 0.3, 0}, "guest-sysprep": {148, 0.2, 0},
 	}

@@ -30,6 +30,7 @@ func (t inProcess) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	in.Host = r.URL.Host
 	in.RequestURI = r.URL.RequestURI()
 	in.RemoteAddr = "127.0.0.1:1"
+	in.Header = spelled(in.Header)
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
@@ -44,7 +45,18 @@ func (t inProcess) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	}()
 	t.h.ServeHTTP(out, in)
 	return &http.Response{StatusCode: out.status, Status: fmt.Sprintf("%d %s", out.status, http.StatusText(out.status)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: out.header, Body: io.NopCloser(bytes.NewReader(out.body.Bytes())), ContentLength: int64(out.body.Len()), Request: r}, nil
+		Header: spelled(out.header), Body: io.NopCloser(bytes.NewReader(out.body.Bytes())), ContentLength: int64(out.body.Len()), Request: r}, nil
+}
+
+// spelled is headers as they arrive by a socket: some clients of Storage write their names small.
+func spelled(h http.Header) http.Header {
+	out := http.Header{}
+	for k, list := range h {
+		for _, v := range list {
+			out.Add(k, v)
+		}
+	}
+	return out
 }
 
 type recorder struct {

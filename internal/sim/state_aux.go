@@ -24,6 +24,7 @@ func auxTypes() []auxType {
 		aux[*machine]("machine"),
 		aux[content]("content"),
 		aux[*versionData]("version"),
+		aux[*accountData]("account"),
 	}
 }
 

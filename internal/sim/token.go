@@ -172,6 +172,11 @@ func (w *Azure) bearer(r *http.Request) *principal {
 	if !ok {
 		return nil
 	}
+	return w.holder(t)
+}
+
+// holder is whose token it is; nil: nobody's.
+func (w *Azure) holder(t string) *principal {
 	if p := w.tokens[t]; p != nil {
 		return p
 	}
