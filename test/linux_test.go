@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,7 +86,8 @@ func TestLinuxGalleryToGallery(t *testing.T) {
   }
 `
 	dir := linux(t, fromGallery, "second", "1.0.1", `"cat /etc/ingot-build /etc/motd", "ls /home", "ls -d /var/tmp/ingot-*", "ls /root/.bash_history /etc/ssh/ssh_host_rsa_key || true"`)
-	r = a.ingot(t, t.TempDir(), nil, "build", dir)
+	state := t.TempDir()
+	r = a.ingot(t, state, nil, "build", dir)
 	for _, want := range []string{"built for Contoso on Debian GNU/Linux 12", "This machine was made from an image that Ingot built.", "] second"} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("the second build does not show %q", want)
@@ -103,6 +105,28 @@ func TestLinuxGalleryToGallery(t *testing.T) {
 	versions, left := a.made(t)
 	if len(versions) != 2 || len(left) > 0 {
 		t.Errorf("two builds leave versions %v and %v", versions, left)
+	}
+
+	// The second image as a file, and the file as a disk, an image of that disk, and a third build from that image.
+	vhd := filepath.Join(t.TempDir(), "out.vhd")
+	run, _, _ := journal(t, state)
+	if r := a.ingot(t, state, nil, "export", run, "--vhd", vhd); r.code != 0 {
+		t.Fatalf("export ends with %d:\n%s", r.code, r.out)
+	}
+	if disk, err := qemu.Inspect(vhd); err != nil || disk.Format != "vpc" || qemu.CheckVHD(vhd) != nil {
+		t.Errorf("the exported file: %v, %v, %v", disk, err, qemu.CheckVHD(vhd))
+	}
+	if r := a.ingot(t, t.TempDir(), nil, "upload", vhd, "--resource-group", "rg-images", "--location", "westeurope", "--name", "uploaded"); r.code != 0 {
+		t.Fatalf("upload ends with %d:\n%s", r.code, r.out)
+	}
+	group := "/subscriptions/00000000-0000-4000-8000-00000000a001/resourceGroups/rg-images/providers/Microsoft.Compute/"
+	a.arm(t, http.MethodPut, group+"images/from-disk", map[string]any{"location": "westeurope", "properties": map[string]any{"hyperVGeneration": "V2",
+		"storageProfile": map[string]any{"osDisk": map[string]any{"osType": "Linux", "osState": "Generalized", "managedDisk": map[string]any{"id": group + "disks/uploaded"}}}}})
+	third := linux(t, `  custom_managed_image_resource_group_name = "rg-images"
+  custom_managed_image_name                = "from-disk"
+`, "third", "1.0.2", `"cat /etc/ingot-build", "ls /home"`)
+	if r := a.ingot(t, t.TempDir(), nil, "build", third); r.code != 0 || !strings.Contains(r.out, "built for Contoso on Debian GNU/Linux 12") || !strings.Contains(r.out, "] third") {
+		t.Errorf("a build from the uploaded disk ends with %d:\n%s\n%s", r.code, r.out, a.log)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"ingot/internal/cli"
+	"ingot/internal/sim"
 )
 
 // TestMain lets the test binary be the program itself when a test runs it as a process of its own, so that it can be killed
@@ -35,6 +37,7 @@ type azure struct {
 	url, ca string
 	client  *http.Client
 	process *exec.Cmd
+	token   string
 	log     *watcher // what it prints
 }
 
@@ -105,6 +108,9 @@ func (a *azure) call(t *testing.T, method, path string, body any, into any) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if a.token != "" {
+		req.Header.Set("Authorization", "Bearer "+a.token)
+	}
 	resp, err := a.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +125,26 @@ func (a *azure) call(t *testing.T, method, path string, body any, into any) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// arm calls Resource Manager as the default account.
+func (a *azure) arm(t *testing.T, method, path string, body any) map[string]any {
+	t.Helper()
+	resp, err := a.client.PostForm(a.url+"/"+sim.DefaultTenant+"/oauth2/v2.0/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {sim.DefaultClientID}, "client_secret": {sim.DefaultClientSecret}, "scope": {a.url + "/.default"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end
+	var token struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&token); err != nil {
+		t.Fatal(err)
+	}
+	a.token = token.AccessToken
+	var out map[string]any
+	a.call(t, method, path+"?api-version=2024-07-01", body, &out)
+	return out
 }
 
 // item is a line of the simulated Azure's own books.

@@ -102,6 +102,9 @@ func New(o Options) (*Client, error) {
 	return c, errors.Join(errs...)
 }
 
+// Subscription is the one that this client works in.
+func (c *Client) Subscription() string { return c.o.Subscription }
+
 // made calls an SDK constructor with the client's own options.
 func made[T any](errs *[]error, make func(string, azcore.TokenCredential, *arm.ClientOptions) (*T, error), c *Client) *T {
 	t, err := make(c.o.Subscription, c.o.Credential, c.arm)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ingot/internal/diag"
+	"ingot/internal/engine"
 	"ingot/internal/image"
 	"ingot/internal/plan"
 	"ingot/internal/template"
@@ -88,6 +89,13 @@ func (a *app) goOn(ctx context.Context, in *interrupts, name string, more *templ
 // reopen loads the run's template again, for the secrets and the identity in it. A template that has changed or gone since
 // does not change the plan, which is in the journal.
 func (a *app) reopen(ctx context.Context, p *plan.Plan, more *templateFlags) (*prepared, error) {
+	if p.Meta[metaTemplate] == "" { // an upload: it has no template, and signs in with the environment's account
+		s, err := a.open(ctx, p.Meta[metaCloud], image.Identity{SubscriptionID: p.Meta[metaSub]}, "")
+		if err != nil {
+			return nil, err
+		}
+		return &prepared{img: &image.Image{}, plan: p, secrets: &engine.Secrets{}, session: s}, nil
+	}
 	var kept keptFlags
 	if err := json.Unmarshal([]byte(p.Meta[metaFlags]), &kept); err != nil {
 		return nil, fmt.Errorf("cannot read the flags of run %s: %w", p.Run, err)

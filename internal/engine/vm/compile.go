@@ -55,7 +55,9 @@ func (c *compiler) add(s plan.Step, args any) {
 	// polling_duration_timeout bounds every single operation of Azure but publishing, which has a limit of its own.
 	switch s.Kind {
 	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image":
-		s.Timeout = c.img.Machine.APITimeout
+		if c.img != nil {
+			s.Timeout = c.img.Machine.APITimeout
+		}
 	}
 	if s.Scope == "" {
 		s.Scope = plan.Scratch
