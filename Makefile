@@ -11,6 +11,7 @@ lint:
 golden:
 	go test ./internal/template ./internal/engine/vm -update
 	go test ./internal/sim -run TestScenarioReference -update
+	go test ./test -run TestAzReference -update
 bench:
 	go test -run '^$$' -bench . ./bench/... ./internal/communicator ./internal/plan ./internal/sim
 docs: golden

@@ -57,6 +57,9 @@ func (w *Azure) resource(q *request, sub string, parts []string) *reply {
 	if bad := w.locked(q.method, id); bad != nil {
 		return failed(bad)
 	}
+	if bad := w.unregistered(q.method, k.typ); bad != nil {
+		return failed(bad)
+	}
 	if q.method == http.MethodPut {
 		if bad := w.disallowed(id, k.typ, regionKey(text(q.body, "location")), q.body); bad != nil {
 			return failed(bad)

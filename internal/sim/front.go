@@ -259,6 +259,9 @@ func (w *Azure) route(q *request) *reply {
 	}
 	rest := low[2:]
 	// A list, a subscription and a poll can only be read: another method must not look as if it had worked.
+	if len(rest) == 3 && rest[0] == "providers" && (rest[2] == "register" || rest[2] == "unregister") {
+		return w.provider(q, sub, rest)
+	}
 	reads := len(rest) == 0 || rest[0] == "operationresults" || len(rest) == 1 || len(rest) == 3 && rest[2] == "resources" || rest[0] == "providers" && len(rest) == 2
 	if reads && q.method != http.MethodGet {
 		return w.unknown(q)
@@ -445,7 +448,7 @@ func (w *Azure) listResources(q *request, scope string) *reply {
 	}
 	var keys []string
 	for _, r := range w.order.under(strings.ToLower(scope)) {
-		if strings.Contains(r.low, "/providers/") && r.typ != subnetType && !strings.HasPrefix(r.typ, "Microsoft.Authorization/") && want(r) {
+		if strings.Contains(r.low, "/providers/") && r.typ != subnetType && !strings.HasPrefix(r.typ, "Microsoft.Authorization/") && r.typ != registrationType && want(r) {
 			keys = append(keys, r.low)
 		}
 	}

@@ -3,7 +3,6 @@ package sim
 import (
 	"net/http"
 	"regexp"
-	"sort"
 	"strings"
 )
 
@@ -122,7 +121,7 @@ func (w *Azure) listGroups(q *request) *reply {
 	return w.page(q, out)
 }
 
-var filterTerm = regexp.MustCompile(`(?i)^\s*(tagName|tagValue|resourceType|location|name)\s+eq\s+'([^']*)'\s*$`)
+var filterTerm = regexp.MustCompile(`(?i)^\s*(tagName|tagValue|resourceType|resourceGroup|location|name)\s+eq\s+'([^']*)'\s*$`)
 
 // filterOf understands the filters that lists of resources and groups take: terms with eq, joined by and.
 func filterOf(text string) (func(*resource) bool, *refusal) {
@@ -149,6 +148,10 @@ func filterOf(text string) (func(*resource) bool, *refusal) {
 				if !strings.EqualFold(r.typ, v) {
 					return false
 				}
+			case "resourcegroup":
+				if !strings.EqualFold(idPart(r.id, "resourceGroups"), v) {
+					return false
+				}
 			case "location":
 				if !sameRegion(r.location, v) {
 					return false
@@ -169,34 +172,4 @@ func (w *Azure) locations(sub string) *reply {
 		out = append(out, map[string]any{"id": "/subscriptions/" + sub + "/locations/" + r.name, "name": r.name, "type": "Region", "displayName": r.display, "regionalDisplayName": r.display})
 	}
 	return &reply{status: 200, body: map[string]any{"value": out}}
-}
-
-// provider lists what is registered; the simulated subscription has every provider it knows.
-func (w *Azure) provider(q *request, sub string, rest []string) *reply {
-	seen := map[string][]any{}
-	for _, k := range w.kinds {
-		ns, typ, _ := strings.Cut(k.typ, "/")
-		seen[ns] = append(seen[ns], map[string]any{"resourceType": typ, "locations": []any{}, "apiVersions": []any{}})
-	}
-	show := func(ns string) map[string]any {
-		return map[string]any{"id": "/subscriptions/" + sub + "/providers/" + ns, "namespace": ns, "registrationState": "Registered", "registrationPolicy": "RegistrationRequired", "resourceTypes": seen[ns]}
-	}
-	var names []string
-	for ns := range seen {
-		names = append(names, ns)
-	}
-	sort.Strings(names)
-	if len(rest) == 1 {
-		var out []any
-		for _, ns := range names {
-			out = append(out, show(ns))
-		}
-		return &reply{status: 200, body: map[string]any{"value": out}}
-	}
-	for _, ns := range names {
-		if strings.EqualFold(ns, rest[1]) {
-			return &reply{status: 200, body: show(ns)}
-		}
-	}
-	return failed(refuse(404, "InvalidResourceNamespace", "The resource namespace '"+rest[1]+"' is invalid."))
 }

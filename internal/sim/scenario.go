@@ -21,6 +21,8 @@ type Scenario struct {
 	Principals []Account `json:"principals,omitempty"`
 	// how long a new role assignment has no effect yet, as "30s"; absent: it has at once.
 	RoleDelay Duration `json:"roleDelay,omitempty"`
+	// providers that the subscription is not registered to use, such as Microsoft.VirtualMachineImages.
+	Unregistered []string `json:"unregistered,omitempty"`
 	// roles of the scenario's own, for its accounts.
 	Roles []Role `json:"roles,omitempty"`
 	// calls that go wrong.

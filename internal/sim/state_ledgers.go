@@ -200,6 +200,7 @@ func loadResource(w *Azure, _ string, raw json.RawMessage) error {
 type vaultJSON struct {
 	Name, ID, Location string
 	SoftDeleted        bool
+	Since              time.Time
 	Policies           []any
 	Secrets, Deleted   map[string]secretJSON
 }
@@ -231,7 +232,7 @@ func saveVault(w *Azure, key string) any {
 		}
 		return out
 	}
-	return vaultJSON{s.name, s.id, s.location, s.softDeleted, s.policies, list(s.secrets), list(s.deleted)}
+	return vaultJSON{s.name, s.id, s.location, s.softDeleted, s.since, s.policies, list(s.secrets), list(s.deleted)}
 }
 
 func loadVault(w *Azure, key string, raw json.RawMessage) error {
@@ -250,7 +251,7 @@ func loadVault(w *Azure, key string, raw json.RawMessage) error {
 		}
 		return out
 	}
-	w.vaults[key] = &vaultStore{name: j.Name, id: j.ID, location: j.Location, softDeleted: j.SoftDeleted, policies: j.Policies, secrets: list(j.Secrets), deleted: list(j.Deleted)}
+	w.vaults[key] = &vaultStore{name: j.Name, id: j.ID, location: j.Location, softDeleted: j.SoftDeleted, since: j.Since, policies: j.Policies, secrets: list(j.Secrets), deleted: list(j.Deleted)}
 	return nil
 }
 

@@ -17,6 +17,7 @@ type vaultStore struct {
 	secrets            map[string]*secret
 	deleted            map[string]*secret
 	softDeleted        bool
+	since              time.Time // it was deleted
 	policies           []any
 }
 
@@ -77,7 +78,7 @@ func fillVault(w *Azure, r *resource, in ask) {
 // goneVault: a deleted vault can be recovered until it is purged.
 func goneVault(w *Azure, r *resource) {
 	if s := w.vaults[strings.ToLower(r.name)]; s != nil {
-		s.softDeleted = true
+		s.softDeleted, s.since = true, w.clock.Now()
 		w.touch("vault", strings.ToLower(r.name))
 	}
 }
@@ -122,7 +123,8 @@ func (w *Azure) vaultDeleted(q *request, parts, low []string) *reply {
 
 func (w *Azure) deletedVault(s *vaultStore) map[string]any {
 	return map[string]any{"id": "/subscriptions/" + w.cfg.Subscription + "/providers/Microsoft.KeyVault/locations/" + s.location + "/deletedVaults/" + s.name, "name": s.name,
-		"type": "Microsoft.KeyVault/deletedVaults", "properties": map[string]any{"vaultId": s.id, "location": s.location}}
+		"type": "Microsoft.KeyVault/deletedVaults", "properties": map[string]any{"vaultId": s.id, "location": s.location, "tags": map[string]any{},
+			"deletionDate": s.since.UTC().Format(time.RFC3339), "scheduledPurgeDate": s.since.AddDate(0, 0, 90).UTC().Format(time.RFC3339)}}
 }
 
 // vaultName is the vault a host stands for: NAME.vault.localhost.
