@@ -1,4 +1,4 @@
-.PHONY: test lint race golden docs bench fuzz build
+.PHONY: soak test lint race golden docs bench fuzz build
 build:
 	go build -o ingot ./cmd/ingot
 test:
@@ -12,6 +12,8 @@ golden:
 	go test ./internal/template ./internal/engine/vm -update
 	go test ./internal/sim -run TestScenarioReference -update
 	go test ./test -run TestAzReference -update
+soak:
+	INGOT_SOAK=200 go test ./test -run Soak -v -timeout 40m
 bench:
 	go test -run '^$$' -bench . ./bench/... ./internal/communicator ./internal/plan ./internal/sim
 docs: golden
