@@ -116,6 +116,21 @@ func azStories() map[string][]azStep {
 			{command: "rest --method put --url " + auth + ` --body {"properties":{"roleDefinitionId":"/subscriptions/` + sim.DefaultSubscription + `/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7","principalId":"$PRINCIPAL"}}`, want: "ServicePrincipal"},
 			{command: "rest --method delete --url " + auth},
 			{command: "vm list-skus -l westeurope --query [].name", want: "Standard_D4s_v5"},
+			{command: "sig create -g $G -r gal3", want: `"Succeeded"`},
+			{command: "sig image-definition create -g $G -r gal3 -i win11 -p p -f o -s s --os-type Windows --hyper-v-generation V2 --features SecurityType=TrustedLaunchSupported", want: `"Succeeded"`},
+			{command: "image builder create -g $G -n t0 --image-template $DIR/template.json", code: 1, want: "Not authorized to access the resource"},
+			{command: "image builder delete -g $G -n t0"},
+			{command: "rest --method put --url " + auth + ` --body {"properties":{"roleDefinitionId":"/subscriptions/` + sim.DefaultSubscription + `/providers/Microsoft.Authorization/roleDefinitions/b24988ac-6180-42a0-ab88-20f7382dd24c","principalId":"$PRINCIPAL"}}`, want: "ServicePrincipal"},
+			{command: "image builder create -g $G -n t1 --image-template $DIR/template.json", want: `"Succeeded"`},
+			{command: "image builder list -g $G --query [].name", want: "t1"},
+			{command: "image builder show -g $G -n t1 --query source.sku", want: "win11-24h2-avd"},
+			{command: "image builder run -g $G -n t1"},
+			{command: "image builder show -g $G -n t1 --query lastRunStatus.runState", want: "Succeeded"},
+			{command: "image builder show-runs -g $G -n t1", want: "versions/0.0.1"},
+			{command: "image builder wait -g $G -n t1 --created"},
+			{command: "image builder cancel -g $G -n t1"},
+			{command: "sig image-version list -g $G -r gal3 -i win11 --query [].name", want: "0.0.1"},
+			{command: "image builder delete -g $G -n t1"},
 			{command: "group delete -n $G -y"},
 			{command: "group exists -n $G", want: "false"},
 		},
@@ -236,6 +251,13 @@ func TestAz(t *testing.T) {
 			short := strings.ReplaceAll(profile, "-", "")[:6]
 			c.vars["$G"], c.vars["$RG"] = "rg-"+short, "/subscriptions/"+sim.DefaultSubscription+"/resourceGroups/rg-"+short
 			c.vars["$DIR"], c.vars["$URL"], c.vars["$ACCOUNT"], c.vars["$VAULT"] = dir, a.url, "sa"+short, "kv-"+short
+			template := strings.ReplaceAll(`{"location":"westeurope","identity":{"type":"UserAssigned","userAssignedIdentities":{"$RG/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id1":{}}},
+				"properties":{"source":{"type":"PlatformImage","publisher":"MicrosoftWindowsDesktop","offer":"windows-11","sku":"win11-24h2-avd","version":"latest"},
+				"customize":[{"type":"PowerShell","name":"one","inline":["Write-Host hello"]}],
+				"distribute":[{"type":"SharedImage","runOutputName":"out","galleryImageId":"$RG/providers/Microsoft.Compute/galleries/gal3/images/win11","replicationRegions":["westeurope"],"artifactTags":{}}]}}`, "$RG", c.vars["$RG"])
+			if err := os.WriteFile(filepath.Join(dir, "template.json"), []byte(template), 0o600); err != nil {
+				t.Error(err)
+			}
 			for _, s := range story {
 				c.step(s)
 			}

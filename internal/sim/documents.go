@@ -338,6 +338,10 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 		}
 	}
 	o.resource = ""
+	if d, ok := r.aux.(*templateData); ok && name == "run" {
+		d.Run = o.id
+		w.limitRun(r, o)
+	}
 	return &reply{status: 202, header: w.async(q, o, true)}
 }
 

@@ -412,7 +412,11 @@ func (w *Azure) follow(q *request, id string) *reply {
 		}
 		return &reply{status: 200}
 	}
-	body := map[string]any{"name": o.id, "status": o.status, "startTime": stamp(o.start)}
+	name := o.id
+	if strings.HasPrefix(o.provider, "Microsoft.VirtualMachineImages") {
+		name = strings.ToUpper(name) // recorded
+	}
+	body := map[string]any{"name": name, "status": o.status, "startTime": stamp(o.start)}
 	network := o.provider == "Microsoft.Network"
 	if network { // no times, no name (azure-protocol.md 2.1)
 		body = map[string]any{"status": o.status}

@@ -7,7 +7,7 @@ func kinds() []kind {
 	takes := func(kind string) func(*Azure, *resource, bool) time.Duration {
 		return func(w *Azure, r *resource, _ bool) time.Duration { return w.duration(kind, r.id) }
 	}
-	return append(desktopKinds(),
+	return append(append(desktopKinds(), imageBuilderKinds(takes)...),
 		kind{typ: identityType, sync: true, fresh: 201, fill: fillIdentity, show: showIdentity, gone: goneIdentity},
 		kind{typ: federationType, sync: true, fresh: 201, check: checkFederation, show: withoutProvisioning, fill: func(_ *Azure, r *resource, in ask) { r.props = copyMap(mapping(in.body, "properties")) }},
 		vaultKind(),

@@ -25,6 +25,7 @@ func auxTypes() []auxType {
 		aux[content]("content"),
 		aux[*versionData]("version"),
 		aux[*accountData]("account"),
+		aux[*templateData]("template"),
 	}
 }
 

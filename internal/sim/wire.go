@@ -25,6 +25,11 @@ func encode(path string, out *reply) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if provider == "microsoft.virtualmachineimages" {
+		var b bytes.Buffer
+		err := json.Indent(&b, raw, "", " ")
+		return b.Bytes(), err
+	}
 	// The marketplace's last level and a result at a Location are compact in some recordings and not in others.
 	if provider == "microsoft.compute" && strings.Count(path, "/") > 4 && (out.status < 400 || byProvider) || provider == "microsoft.network" && byProvider {
 		var b bytes.Buffer

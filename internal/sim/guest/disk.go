@@ -323,3 +323,6 @@ func expand(s string, env map[string]string) string {
 	}
 	return b.String()
 }
+
+// Generalize is what sysprep leaves: others can be made of it.
+func (d *Disk) Generalize() { d.setImageState(StateGeneralized) }
