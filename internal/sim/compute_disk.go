@@ -27,6 +27,10 @@ func diskKind(typ string, takes takesTime) kind {
 		if w.lapse(r) {
 			mapping(b, "properties")["diskState"] = r.props["diskState"]
 		}
+		if typ == diskType && r.state == "Succeeded" {
+			iops, speed := diskSpeed(text(r.sku, "name"), number(r.props, "diskSizeGB"))
+			fill(mapping(b, "properties"), map[string]any{"diskIOPSReadWrite": iops, "diskMBpsReadWrite": speed})
+		}
 	}, put202: true, creating: "Updating", opPath: "DiskOperations", takes: takes, takesAway: "disk-delete", update: updateDisk,
 		actions: map[string]action{
 			"beginGetAccess": {check: mayGrant, output: grantDisk, takes: "disk-access"},
@@ -35,6 +39,20 @@ func diskKind(typ string, takes takesTime) kind {
 }
 
 const mib = 1 << 20
+
+// diskSpeed is what a disk of a kind and size in GB can do: operations and MB a second
+// (learn.microsoft.com/azure/virtual-machines/disks-types; the smaller sizes).
+func diskSpeed(sku string, gb int) (iops, speed int) {
+	if !strings.HasPrefix(sku, "Premium_") {
+		return 500, 60
+	}
+	for _, s := range [][3]int{{32, 120, 25}, {64, 240, 50}, {128, 500, 100}, {256, 1100, 125}, {512, 2300, 150}, {1024, 5000, 200}} {
+		if gb <= s[0] {
+			return s[1], s[2]
+		}
+	}
+	return 7500, 250
+}
 
 // checkDisk holds a disk against Compute's rules (rest/api/compute/disks/create-or-update).
 func checkDisk(w *Azure, in ask) *refusal {

@@ -166,6 +166,7 @@ type kind struct {
 
 	sync      bool   // PUT and DELETE are done when they answer
 	fresh     int    // status of a sync PUT that made something; 0 is 200
+	atOnce    bool   // PUT is done when it answers, DELETE is not
 	put202    bool   // PUT answers 202 with Azure-AsyncOperation and Location, as disks do
 	creating  string // provisioningState meanwhile; default Creating
 	opPath    string // "operations", "DiskOperations", "capsOperations"

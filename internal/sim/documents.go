@@ -213,6 +213,10 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 		r.state = "Succeeded"
 		return &reply{status: 200, body: w.show(k, r, "")}
 	}
+	if k.atOnce {
+		r.state = "Succeeded"
+		return &reply{status: status, body: w.show(k, r, "")}
+	}
 	r.state = "Updating"
 	if old == nil {
 		r.state = "Creating"
