@@ -67,6 +67,7 @@ func (a *app) simCmd() *cobra.Command {
 			disks := ""
 			if state != "" {
 				disks = filepath.Join(state, "disks")
+				config.Dir = filepath.Join(state, "storage")
 				if _, err := os.Stat(disks); err == nil { // it had real machines before
 					guests = guestsQEMU
 				}

@@ -2,11 +2,14 @@ package sim
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"os"
 	"strings"
 	"time"
+
+	"ingot/internal/sim/qemu"
 )
 
 // mayGrant: an upload may be written while it waits for its bytes; everything else may be read while nobody uses it
@@ -51,6 +54,17 @@ func grantDisk(w *Azure, r *resource, body map[string]any) (any, *refusal) {
 	}
 	c, _ := r.aux.(content)
 	file, write := c.image, text(body, "access") == "Write"
+	if host := w.cfg.Machines; host != nil && strings.HasSuffix(file, ".qcow2") && !write { // a real machine's own
+		disk, err := qemu.Inspect(file)
+		if err == nil {
+			disk, err = qemu.Capture(context.Background(), disk, host.Path("disk-"+w.uuid()[:8]+".vhd"))
+		}
+		if err != nil {
+			return nil, refuse(500, "InternalExecutionError", err.Error())
+		}
+		file, c.image = disk.Path, disk.Path
+		r.aux = c
+	}
 	if write {
 		file = f.pending
 	} else if file == "" { // an empty disk: zeros and a footer

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -100,6 +101,7 @@ func (w *Azure) bootReal(r *resource, m *machine) *refusal {
 	}
 	c, off := m.content, x.off
 	disk, size := x.disk, x.size
+	data := w.realDisks(r, x)
 	var vm *qemu.Machine
 	work := func() *refusal {
 		if off != nil {
@@ -108,6 +110,12 @@ func (w *Azure) bootReal(r *resource, m *machine) *refusal {
 		var err error
 		if c, disk, err = w.diskFor(ctx, x.name, c, disk, size); err == nil {
 			spec.Disk = disk
+			for _, d := range data {
+				err = errors.Join(err, d.make(ctx))
+				spec.DataDisks = append(spec.DataDisks, d.path)
+			}
+		}
+		if err == nil {
 			vm, err = host.Start(ctx, spec)
 		}
 		if err == nil && !spec.Windows {
@@ -127,6 +135,11 @@ func (w *Azure) bootReal(r *resource, m *machine) *refusal {
 		if w.find(r.id) != r || m.power == "stopping" { // deleted or stopped meanwhile
 			w.stopping.Go(vm.Kill)
 			return nil
+		}
+		for _, f := range data {
+			if disk := w.find(f.id); disk != nil {
+				disk.aux = content{image: f.path, bytes: f.size}
+			}
 		}
 		m.content.bytes, x.disk, x.vm, x.first = c.bytes, disk, vm, nil
 		m.content.image, m.content.made = c.image, ""
@@ -447,6 +460,17 @@ func (f *forward) close() {
 		c.Close() //nolint:errcheck // the machine is going
 	}
 	f.conns = nil
+}
+
+// bootDiagnostics are the addresses of what a machine shows at its boot
+// (rest/api/compute/virtual-machines/retrieve-boot-diagnostics-data). They are the simulation's own pages: there is no screen.
+func bootDiagnostics(w *Azure, r *resource) *reply {
+	base := EmbeddedURL
+	if w.servedPort != "" {
+		base = "https://localhost:" + w.servedPort
+	}
+	at := base + "/sim/serial?vm=" + url.QueryEscape(r.id)
+	return &reply{status: 200, body: map[string]any{"consoleScreenshotBlobUri": at, "serialConsoleLogBlobUri": at}}
 }
 
 // serialLog is what a machine wrote to its serial console.

@@ -119,7 +119,11 @@ func feature(props map[string]any) string {
 func checkVM(w *Azure, in ask) *refusal {
 	p := mapping(in.body, "properties")
 	if in.old != nil {
-		return nil
+		size, _ := findSize(text(in.old.props, "hardwareProfile", "vmSize"))
+		if m := machineOf(in.old); m.real != nil && m.real.vm != nil && len(dataDisks(p)) != len(dataDisks(in.old.props)) {
+			return refuse(501, "SimulatorNotImplemented", "The simulated Azure attaches disks to real machines while they are off: deallocate VM '"+in.name+"' first.")
+		}
+		return checkDataDisks(w, in, size.disks)
 	}
 	size, ok := findSize(text(p, "hardwareProfile", "vmSize"))
 	if !ok {
@@ -135,6 +139,9 @@ func checkVM(w *Azure, in ask) *refusal {
 		if bad := w.quota(size, in.location); bad != nil {
 			return bad
 		}
+	}
+	if bad := checkDataDisks(w, in, size.disks); bad != nil {
+		return bad
 	}
 	c, generation, security, plan, _, bad := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
 	if bad != nil {
@@ -215,6 +222,11 @@ func fillVM(w *Azure, r *resource, in ask) {
 	m := machineOf(r)
 	if in.old != nil && m.power != "" {
 		// An update keeps what only a creation may set.
+		before := dataDisks(r.props)
+		if storage := mapping(p, "storageProfile"); storage["dataDisks"] != nil {
+			mapping(r.props, "storageProfile")["dataDisks"] = storage["dataDisks"]
+			fillDataDisks(w, r, before)
+		}
 		for key, v := range p {
 			if key != "storageProfile" && key != "osProfile" {
 				r.props[key] = v
@@ -273,6 +285,7 @@ func fillVM(w *Azure, r *resource, in ask) {
 	d.props = map[string]any{"osType": osDisk["osType"], "diskSizeGB": osDisk["diskSizeGB"], "creationData": map[string]any{"createOption": "FromImage"}, "diskState": "Attached",
 		"timeCreated": stamp(w.clock.Now()), "uniqueId": w.uuid()}
 	d.extra = map[string]any{"managedBy": r.id}
+	fillDataDisks(w, r, nil)
 }
 
 func mayStart(_ *Azure, r *resource, _ map[string]any) *refusal {
@@ -295,6 +308,7 @@ func dropVM(*Azure, *resource) *refusal { return nil }
 func goneVM(w *Azure, r *resource) {
 	stopVM(w, r)
 	defer w.dropReal(r)
+	goneDataDisks(w, r)
 	d := w.find(diskID(r.id, r.props))
 	if d == nil {
 		return
@@ -305,4 +319,7 @@ func goneVM(w *Azure, r *resource) {
 	}
 	delete(d.extra, "managedBy")
 	d.props["diskState"] = "Unattached"
+	if m := machineOf(r); m.real != nil && m.real.disk != "" { // what the machine has written to it stays
+		d.aux = content{image: m.real.disk, bytes: m.content.bytes, windows: m.content.windows, generalized: m.generalized, user: m.user, password: m.password}
+	}
 }

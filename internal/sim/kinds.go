@@ -25,11 +25,12 @@ func kinds() []kind {
 				return w.duration("vm-update", r.id)
 			},
 			actions: map[string]action{
-				"deallocate": {now: stopVM, done: stopped("deallocated"), takes: "deallocate"},
-				"powerOff":   {now: stopVM, done: stopped("stopped"), takes: "power-off"},
-				"start":      {check: mayStart, done: bootVM, takes: "start"},
-				"restart":    {check: mayStart, now: stopVM, done: bootVM, takes: "restart"},
-				"generalize": {check: mayGeneralize, now: func(_ *Azure, r *resource) { machineOf(r).generalized = true }},
+				"deallocate":                  {now: stopVM, done: stopped("deallocated"), takes: "deallocate"},
+				"powerOff":                    {now: stopVM, done: stopped("stopped"), takes: "power-off"},
+				"start":                       {check: mayStart, done: bootVM, takes: "start"},
+				"restart":                     {check: mayStart, now: stopVM, done: bootVM, takes: "restart"},
+				"retrieveBootDiagnosticsData": {answer: bootDiagnostics},
+				"generalize":                  {check: mayGeneralize, now: func(_ *Azure, r *resource) { machineOf(r).generalized = true }},
 			}},
 		diskKind(diskType, takes("disk")),
 		diskKind(snapshotType, takes("disk")),

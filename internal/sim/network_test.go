@@ -22,7 +22,12 @@ type desk struct {
 
 func newDesk(t *testing.T, s *Scenario) *desk {
 	t.Helper()
-	w, err := New(Config{Latency: NoLatency, Scenario: s})
+	return newDeskWith(t, Config{Latency: NoLatency, Scenario: s})
+}
+
+func newDeskWith(t *testing.T, c Config) *desk {
+	t.Helper()
+	w, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

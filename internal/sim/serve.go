@@ -216,6 +216,15 @@ func (w *Azure) control(method, path string, q url.Values, raw []byte) *reply {
 	switch {
 	case path == "/sim/guests":
 		return &reply{status: 200, body: map[string]any{"addr": w.guests[q.Get("addr")]}}
+	case path == "/sim/serial":
+		log, ok := w.serialLog(q.Get("vm"))
+		if !ok {
+			return failed(refuse(404, "NotFound", "That machine has no serial console: it is not a real one, or has never been started."))
+		}
+		return &reply{status: 200, page: func(rw http.ResponseWriter) {
+			rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			io.WriteString(rw, log) //nolint:errcheck // the reader may have gone
+		}}
 	case path == "/sim/inventory":
 		return &reply{status: 200, body: w.inventory()}
 	case path == "/sim/calls":

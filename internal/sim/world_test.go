@@ -154,3 +154,34 @@ func decode(t testing.TB, r io.Reader, into any) {
 		t.Fatal(err)
 	}
 }
+
+func unmarshal(s string, into any) error { return json.Unmarshal([]byte(s), into) }
+
+// waitFor waits for something that takes real time.
+func waitFor(t *testing.T, limit time.Duration, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !f(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s", limit)
+		}
+		<-time.After(50 * time.Millisecond) // a real machine is being waited for
+	}
+}
+
+// finishSoon begins an operation of a real machine and waits for its end.
+func (d *desk) finishSoon(method, path string) {
+	d.t.Helper()
+	_, h, _ := d.call(method, path, nil)
+	at := h.Get("Azure-AsyncOperation")
+	var out any
+	waitFor(d.t, time.Minute, func() bool { out = d.must(200, "GET", at, nil); return text(out, "status") != "InProgress" })
+	if text(out, "status") != "Succeeded" {
+		d.t.Fatalf("%s %s: %v", method, path, out)
+	}
+}
+
+func (w *Azure) serialLogOf(vm string) (string, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.serialLog(vm)
+}

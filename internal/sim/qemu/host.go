@@ -153,6 +153,17 @@ func (h *Host) Close() error {
 	return err
 }
 
+// Running lists the names of the machines that run.
+func (h *Host) Running() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []string
+	for m := range h.running {
+		out = append(out, m.spec.Name)
+	}
+	return sorted(out)
+}
+
 // Path is a file of that name in the host's folder.
 func (h *Host) Path(name string) string { return filepath.Join(h.dir, name) }
 
