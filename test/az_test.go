@@ -231,6 +231,7 @@ func needAz(t *testing.T) {
 
 // TestAz lets Microsoft's own command line use the simulated Azure, unmodified.
 func TestAz(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	needAz(t)
 	a := serve(t)
 	var wg sync.WaitGroup
@@ -274,6 +275,7 @@ func TestAz(t *testing.T) {
 
 // TestAzLogins signs in in every way that needs no person.
 func TestAzLogins(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	needAz(t)
 	a := serve(t)
 	pemFile := filepath.Join(t.TempDir(), "login.pem")

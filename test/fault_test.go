@@ -21,6 +21,7 @@ type fault struct {
 // succeeds all the same, or fails, shows Azure's error and leaves nothing; or it ends with 3, names each thing that it
 // left, and gc removes that.
 func TestEveryCallFails(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	kinds := []fault{
 		{Do: "status", Status: 429, Code: "SubscriptionRequestsThrottled", Message: "slow down"},
 		{Do: "status", Status: 500, Code: "InternalServerError", Message: "something broke"},

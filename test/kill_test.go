@@ -14,6 +14,7 @@ import (
 // TestKillAfterEveryEntry kills the program (SIGKILL) after every single entry of its journal, one build per entry, and
 // resumes it: each time there is exactly one more gallery version in both regions, and nothing else.
 func TestKillAfterEveryEntry(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	dir := template(t)
 	whole := t.TempDir()
 	secret := "PKR_VAR_token=" + markInline

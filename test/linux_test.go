@@ -71,6 +71,7 @@ const fromMarketplace = `  image_publisher = "Debian"
 // TestLinuxGalleryToGallery builds the Debian example on a real machine, and then another image from the version that it made: the
 // first one's file is there, its account, keys and host keys are not.
 func TestLinuxGalleryToGallery(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	realGuests(t)
 	a := serveScenario(t, linuxSeeds, "--guests", "qemu")
 	r := a.ingot(t, t.TempDir(), nil, "build", "../examples/debian-12")
@@ -197,6 +198,7 @@ func TestLinuxRehearsalIsKilled(t *testing.T) {
 // TestLinuxBuildIsKilled kills a build while its script runs, against a simulated Azure in another process, and resumes it: the script
 // has gone on meanwhile, and ran once. Then the simulated Azure is killed while a machine runs: the machine goes with it.
 func TestLinuxBuildIsKilled(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	realGuests(t)
 	a := serveScenario(t, linuxSeeds, "--guests", "qemu")
 	dir := linux(t, fromMarketplace, "builder", "1.0.0", `"echo begun", "echo once >>/var/tmp/count", "sleep 4", "echo ended after $(wc -l </var/tmp/count) time"`)

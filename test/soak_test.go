@@ -17,6 +17,7 @@ import (
 // TestSoak builds many times (make soak: two hundred) with random faults, kills of the program and restarts of the simulated Azure, which keeps its state in a
 // folder. In the end it holds exactly the versions of the builds that say they succeeded. INGOT_SOAK sets how many.
 func TestSoak(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	builds := 40
 	if n, err := strconv.Atoi(os.Getenv("INGOT_SOAK")); err == nil {
 		builds = n

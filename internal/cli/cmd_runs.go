@@ -68,6 +68,9 @@ func (a *app) statusCmd() *cobra.Command {
 			if st.Error != "" {
 				say(a.Out, "%s", st.Error)
 			}
+			if g := st.Meta[metaGuests]; g != "" {
+				say(a.Out, "guests: %s", g)
+			}
 			say(a.Out, "")
 			w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 			for _, s := range st.Steps {

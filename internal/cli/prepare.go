@@ -29,7 +29,8 @@ const (
 	metaImage    = "image"
 	metaVersion  = "ingot"
 	metaSub      = "subscription"
-	metaFacts    = "facts" // what was asked of the world, as JSON
+	metaFacts    = "facts"  // what was asked of the world, as JSON
+	metaGuests   = "guests" // how real machines of a rehearsal ran
 )
 
 // keptFlags are the template flags of a run, less the values of sensitive variables.
@@ -145,6 +146,9 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		}
 		p.plan.Meta = map[string]string{metaFacts: string(asked), metaCloud: p.session.kind, metaTemplate: abs, metaCwd: a.Cwd, metaFlags: string(flags), metaImage: p.img.Name,
 			metaVersion: Version, metaSub: facts[i].Subscription}
+		if p.session.host != nil {
+			p.plan.Meta[metaGuests] = "QEMU, " + acceleration(p.session.host)
+		}
 		if p.session.kind == cloudServed {
 			p.plan.Meta[metaSim] = a.Getenv("INGOT_SIM")
 		}
