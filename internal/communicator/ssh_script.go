@@ -37,7 +37,7 @@ b64 word <<'INGOT'
 %[4]s
 INGOT
 cat >"$d/wrap" <<'INGOT'
-exec </dev/null >>"$1/out" 2>>"$1/err"
+exec </dev/null >>"$1/out" 2>>"$1/err" 8<"$1/out" 9<"$1/err"
 echo $$ >"$1/pid"
 boot=$(cat "$1/boot")
 env=$(cat "$1/env")
@@ -49,14 +49,14 @@ rm -f "$1/env" "$1/word"
 	set +a
 	umask "$2"
 	cd "${HOME:-/}" 2>/dev/null || cd /
-	exec %[5]s
+	exec 8<&- 9<&- %[5]s
 )
 code=$?
 if ! [ -e "$1/started" ] || ! [ -e "$1/out" ] || ! [ -e "$1/err" ] || ! [ -e "$1/boot" ]; then
 	umask 077
 	mkdir -p "$1"
-	cat "/proc/$$/fd/1" >"$1/o" && mv "$1/o" "$1/out"
-	cat "/proc/$$/fd/2" >"$1/e" && mv "$1/e" "$1/err"
+	cat <&8 >"$1/o" && mv "$1/o" "$1/out"
+	cat <&9 >"$1/e" && mv "$1/e" "$1/err"
 	echo "$boot" >"$1/boot"
 	echo "$code" >"$1/code"
 	: >"$1/started"
