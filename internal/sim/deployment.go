@@ -46,7 +46,38 @@ func (d *deploymentData) MarshalJSON() ([]byte, error) {
 // unquoted is az's own way of writing a deployment: the template's text stands under a key without quotes (azure-image-builder.md 8.2).
 var unquoted = regexp.MustCompile(`([{,]\s*)template:`)
 
-func lenient(raw []byte) []byte { return unquoted.ReplaceAll(raw, []byte(`$1"template":`)) }
+func lenient(raw []byte) []byte {
+	return unquoted.ReplaceAll(withoutComments(raw), []byte(`$1"template":`))
+}
+
+// withoutComments blanks what JSON does not have and templates may: // to the line's end, and /* to */.
+func withoutComments(raw []byte) []byte {
+	out := bytes.Clone(raw)
+	for i := 0; i < len(out); i++ {
+		switch {
+		case out[i] == '"':
+			for i++; i < len(out) && out[i] != '"'; i++ {
+				if out[i] == '\\' {
+					i++
+				}
+			}
+		case bytes.HasPrefix(out[i:], []byte("//")):
+			for ; i < len(out) && out[i] != '\n'; i++ {
+				out[i] = ' '
+			}
+		case bytes.HasPrefix(out[i:], []byte("/*")):
+			end := bytes.Index(out[i:], []byte("*/"))
+			if end < 0 {
+				return out
+			}
+			for n := i + end + 2; i < n; i++ {
+				out[i] = ' '
+			}
+			i--
+		}
+	}
+	return out
+}
 
 // deployments is Microsoft.Resources/deployments in a resource group (azure-protocol.md 2.1 and 4).
 func (w *Azure) deployments(q *request, groupID string, rest []string) *reply {

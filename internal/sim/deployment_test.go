@@ -96,7 +96,8 @@ func TestDeploymentTemplates(t *testing.T) {
 		}
 	}
 	// az writes the template's text under a key without quotes.
-	if g := w.arm("PUT", at, `{"properties": {"mode":"Incremental", template:{"resources":[]}}}`); g.status != 201 {
+	if g := w.arm("PUT", at, `{"properties": {"mode":"Incremental", template:{"resources":[], // a comment, "and" more
+		/* and another */ "variables":{"u":"https://x/*"}}}}`); g.status != 201 {
 		t.Errorf("az's way: %d %s", g.status, g.text)
 	}
 }

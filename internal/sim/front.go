@@ -215,7 +215,7 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 	}
 	if len(raw) > 0 && (r.Method == http.MethodPut || r.Method == http.MethodPatch || r.Method == http.MethodPost) {
 		err := json.Unmarshal(raw, &q.body)
-		if err != nil && strings.Contains(strings.ToLower(path), "/microsoft.resources/deployments/") {
+		if err != nil && strings.Contains(strings.ToLower(path), "/deployments/") {
 			err = json.Unmarshal(lenient(raw), &q.body)
 		}
 		if err != nil {
@@ -289,6 +289,8 @@ func (w *Azure) route(q *request) *reply {
 		return w.provider(q, sub, rest)
 	case rest[0] == "providers":
 		return w.subscriptionProvider(q, sub, parts[2:], rest)
+	case rest[0] == "resourcegroups" && len(rest) >= 4 && rest[2] == "deployments": // as az asks for operations
+		return w.deployments(q, "/subscriptions/"+sub+"/resourceGroups/"+parts[3], parts[5:])
 	case rest[0] == "resourcegroups" && len(rest) >= 5 && rest[2] == "providers" && rest[3] == "microsoft.resources" && rest[4] == "deployments":
 		return w.deployments(q, "/subscriptions/"+sub+"/resourceGroups/"+parts[3], parts[7:])
 	case rest[0] == "resourcegroups" && len(rest) >= 5 && rest[2] == "providers":
