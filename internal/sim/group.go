@@ -34,7 +34,13 @@ func (w *Azure) group(q *request, sub, name string) *reply {
 		if r.location != location {
 			return failed(refuse(409, "InvalidResourceGroupLocation", "Invalid resource group location '"+location+"'. The Resource group already exists in location '"+r.location+"'."))
 		}
-		r.tags = copyMap(mapping(q.body, "tags"))
+		r.tags = nil
+		if t := mapping(q.body, "tags"); t != nil {
+			r.tags = copyMap(t)
+		}
+		if by := text(q.body, "managedBy"); by != "" {
+			r.extra = map[string]any{"managedBy": by}
+		}
 		return &reply{status: status, body: showGroup(r)}
 	case http.MethodHead:
 		if r == nil {
@@ -102,6 +108,9 @@ func showGroup(r *resource) map[string]any {
 	if r.tags != nil {
 		b["tags"] = r.tags
 	}
+	if by := text(r.extra, "managedBy"); by != "" {
+		b["managedBy"] = by
+	}
 	return b
 }
 
@@ -122,7 +131,7 @@ func (w *Azure) listGroups(q *request) *reply {
 	return w.page(q, out)
 }
 
-var filterTerm = regexp.MustCompile(`(?i)^\s*(tagName|tagValue|resourceType|location|name)\s+eq\s+'([^']*)'\s*$`)
+var filterTerm = regexp.MustCompile(`(?i)^\s*(tagName|tagValue|resourceType|resourceGroup|location|name)\s+eq\s+'([^']*)'\s*$`)
 
 // filterOf understands the filters that lists of resources and groups take: terms with eq, joined by and.
 func filterOf(text string) (func(*resource) bool, *refusal) {
@@ -147,6 +156,10 @@ func filterOf(text string) (func(*resource) bool, *refusal) {
 				}
 			case "resourcetype":
 				if !strings.EqualFold(r.typ, v) {
+					return false
+				}
+			case "resourcegroup":
+				if !strings.EqualFold(idPart(r.id, "resourceGroups"), v) {
 					return false
 				}
 			case "location":
