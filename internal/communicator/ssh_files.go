@@ -12,55 +12,81 @@ import (
 	"strings"
 
 	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
 )
 
-// sftp is the file channel of the connection.
-func (s *SSH) sftp(ctx context.Context) (*sftp.Client, error) {
-	c, err := s.client(ctx)
-	if err != nil {
-		return nil, err
+// sftp is the file channel of the connection. A connection that has broken meanwhile is made again.
+func (s *SSH) sftp(ctx context.Context) (*ssh.Client, *sftp.Client, error) {
+	for wait := sshFirstWait; ; wait = min(wait*3/2, sshLongWait) {
+		c, err := s.client(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		s.mu.Lock()
+		f := s.files
+		if s.conn != c {
+			f = nil
+		}
+		s.mu.Unlock()
+		if f != nil {
+			return c, f, nil
+		}
+		stop := context.AfterFunc(ctx, func() { s.broken(c) })
+		f, err = sftp.NewClient(c, sftp.UseConcurrentWrites(true), sftp.UseConcurrentReads(true))
+		refused := err != nil && alive(c)
+		stop()
+		switch {
+		case ctx.Err() != nil:
+			s.broken(c)
+			return nil, nil, context.Cause(ctx)
+		case err == nil:
+			s.mu.Lock()
+			if s.conn == c {
+				s.files = f
+			}
+			s.mu.Unlock()
+			return c, f, nil
+		case refused:
+			return nil, nil, fmt.Errorf("cannot open SFTP in the guest (its SSH server needs the subsystem sftp): %w", err)
+		}
+		s.broken(c)
+		if err := s.c.Clock.Sleep(ctx, wait); err != nil {
+			return nil, nil, err
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn == c && s.files != nil {
-		return s.files, nil
-	}
-	f, err := sftp.NewClient(c, sftp.UseConcurrentWrites(true), sftp.UseConcurrentReads(true))
-	if err != nil {
-		return nil, fmt.Errorf("cannot open SFTP in the guest (its SSH server needs the subsystem sftp): %w", err)
-	}
-	if s.conn == c {
-		s.files = f
-	}
-	return f, nil
+}
+
+// alive asks the other side of a connection for an answer, which may be a refusal.
+func alive(c *ssh.Client) bool {
+	_, _, err := c.SendRequest("keepalive@openssh.com", true, nil)
+	return err == nil
 }
 
 // again repeats f while the connection breaks under it.
 func (s *SSH) again(ctx context.Context, f func(*sftp.Client) error) error {
 	for wait := sshFirstWait; ; wait = min(wait*3/2, sshLongWait) {
-		c, err := s.sftp(ctx)
+		c, files, err := s.sftp(ctx)
 		if err != nil {
 			return err
 		}
 		// A channel knows nothing of contexts: closing it ends what waits.
-		stop := context.AfterFunc(ctx, func() { c.Close() }) //nolint:errcheck // to end the wait
-		err = f(c)
-		stop()
+		done := s.giveUp(ctx, c, files.Close)
+		err = f(files)
+		// A request that could not even be sent fails with io.EOF, with which nothing that is asked here ends otherwise.
+		broke := errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) && !alive(c)
+		done()
 		switch {
 		case ctx.Err() != nil:
 			s.mu.Lock()
-			s.files = nil
+			if s.files == files {
+				s.files = nil
+			}
 			s.mu.Unlock()
 			return context.Cause(ctx)
-		case !errors.Is(err, sftp.ErrSSHFxConnectionLost) && !errors.Is(err, io.ErrUnexpectedEOF):
+		case !broke:
 			return err
 		}
-		s.mu.Lock()
-		conn := s.conn
-		s.mu.Unlock()
-		if conn != nil {
-			s.broken(conn)
-		}
+		s.broken(c)
 		if err := s.c.Clock.Sleep(ctx, wait); err != nil {
 			return err
 		}
@@ -70,9 +96,26 @@ func (s *SSH) again(ctx context.Context, f func(*sftp.Client) error) error {
 // home makes a path that begins with ~/ relative, which SFTP takes from the user's home.
 func home(p string) string { return strings.TrimPrefix(p, "~/") }
 
+// settleProgram checks what has arrived and renames it. It may run again when its answer is lost: then there is nothing left to rename.
+const settleProgram = `p=%[1]s; n=%[2]s; want=%[3]s
+if [ -e "$p" ]; then
+	set -- $(sha256sum <"$p")
+	if [ "$1" = "$want" ]; then exec mv -f -- "$p" "$n"; fi
+	rm -f -- "$p"
+elif [ -f "$n" ]; then
+	set -- $(sha256sum <"$n")
+	if [ "$1" = "$want" ]; then exit 0; fi
+fi
+echo "its checksum in the guest is ${1:-unknown}" >&2
+exit 1
+`
+
 // Upload writes size bytes of r to path in the guest, beside the target first; it checks their SHA-256 and then renames. The folders on
-// the way are made. A file of this computer keeps its permissions.
+// the way are made. A file of this computer keeps its permissions; nobody else can read it before it has them.
 func (s *SSH) Upload(ctx context.Context, name string, r io.ReaderAt, size int64) error {
+	if name == "" || strings.HasSuffix(name, "/") {
+		return fmt.Errorf("cannot upload to %q: it names a folder, not a file", name)
+	}
 	name = home(name)
 	mode := fs.FileMode(0o644)
 	if f, ok := r.(interface{ Stat() (fs.FileInfo, error) }); ok {
@@ -80,7 +123,9 @@ func (s *SSH) Upload(ctx context.Context, name string, r io.ReaderAt, size int64
 			mode = info.Mode().Perm()
 		}
 	}
-	part := path.Join(path.Dir(name), ".ingot-part-"+path.Base(name))
+	// The name beside it is short: the target's own may be as long as a name can be.
+	mark := sha256.Sum256([]byte(name))
+	part := path.Join(path.Dir(name), ".ingot-part-"+hex.EncodeToString(mark[:8]))
 	sum := sha256.New()
 	if _, err := io.Copy(sum, io.NewSectionReader(r, 0, size)); err != nil {
 		return fmt.Errorf("cannot read what is to be uploaded: %w", err)
@@ -94,9 +139,13 @@ func (s *SSH) Upload(ctx context.Context, name string, r io.ReaderAt, size int64
 				return denied(dir, err)
 			}
 		}
+		c.Remove(part) //nolint:errcheck // what an earlier go left may be read-only; mostly there is none
 		f, err := c.Create(part)
 		if err != nil {
 			return denied(name, err)
+		}
+		if err := f.Chmod(0o600); err != nil {
+			return errors.Join(denied(name, err), f.Close())
 		}
 		_, err = f.ReadFrom(io.NewSectionReader(r, 0, size))
 		return errors.Join(err, f.Chmod(mode), f.Close())
@@ -104,7 +153,7 @@ func (s *SSH) Upload(ctx context.Context, name string, r io.ReaderAt, size int64
 	if err != nil {
 		return fmt.Errorf("cannot upload: %w", err)
 	}
-	said, code, err := s.ask(ctx, "p="+quote(part)+"; set -- $(sha256sum \"$p\"); [ \"$1\" = "+hex.EncodeToString(sum.Sum(nil))+" ] || { rm -f \"$p\"; echo \"its checksum in the guest is $1\" >&2; exit 1; }; mv -f \"$p\" "+quote(name)+"\n")
+	said, code, err := s.ask(ctx, fmt.Sprintf(settleProgram, quote(part), quote(name), hex.EncodeToString(sum.Sum(nil))))
 	if err == nil && code != 0 {
 		err = fmt.Errorf("cannot upload %s: %s", name, said)
 	}

@@ -15,11 +15,16 @@ import (
 )
 
 // What runs in the guest lies in a folder of its own: the script, what it printed, its process and in the end its exit code. A wrapper
-// in a session of its own runs it, so that neither the end of the connection nor of this process ends it.
+// in a session of its own runs it, so that neither the end of the connection nor of this process ends it. The folder is made beside its
+// place and renamed: of two starts, the second after a connection that was lost too late, only one finds the place free. The environment
+// is read and removed before the script begins, and cannot change the wrapper (a PATH without mv, a variable named as one of its own).
+// A script that empties /var/tmp takes the folder with it: then the wrapper puts it back at the end.
 const startProgram = `mask=$(umask)
 umask 077
-d=%[1]s
-if [ -e "$d/started" ]; then exit 0; fi
+f=%[1]s
+if [ -e "$f/started" ]; then exit 0; fi
+d=$f.$$
+rm -rf "$d"
 mkdir -p "$d" || exit 90
 b64() { base64 -d >"$d/$1" || exit 91; }
 b64 script <<'INGOT'
@@ -32,39 +37,77 @@ b64 word <<'INGOT'
 %[4]s
 INGOT
 cat >"$d/wrap" <<'INGOT'
-d=$1
-echo $$ >"$d/pid"
-set -a
-. "$d/env"
-set +a
-. "$d/mask"
-rm -f "$d/env" "$d/word"
-cd "${HOME:-/}" 2>/dev/null || cd /
-%[5]s </dev/null >>"$d/out" 2>>"$d/err"
-echo $? >"$d/code.part" && mv "$d/code.part" "$d/code"
+exec </dev/null >>"$1/out" 2>>"$1/err" 8<"$1/out" 9<"$1/err"
+echo $$ >"$1/pid"
+boot=$(cat "$1/boot")
+env=$(cat "$1/env")
+own=$(stat -c %%u:%%g "$1")
+rm -f "$1/env" "$1/word"
+(
+	set -a
+	eval "$env"
+	set +a
+	umask "$2"
+	cd "${HOME:-/}" 2>/dev/null || cd /
+	exec 8<&- 9<&- %[5]s
+)
+code=$?
+if ! [ -e "$1/started" ] || ! [ -e "$1/out" ] || ! [ -e "$1/err" ] || ! [ -e "$1/boot" ]; then
+	umask 077
+	mkdir -p "$1"
+	cat <&8 >"$1/o" && mv "$1/o" "$1/out"
+	cat <&9 >"$1/e" && mv "$1/e" "$1/err"
+	echo "$boot" >"$1/boot"
+	echo "$code" >"$1/code"
+	: >"$1/started"
+	if [ "$(id -u)" = 0 ]; then chown -R "$own" "${1%%/*}"; fi
+	exit
+fi
+echo "$code" >"$1/code.part" && mv "$1/code.part" "$1/code"
 INGOT
 chmod 700 "$d/script"
-echo "umask $mask" >"$d/mask"
-: >"$d/out"; : >"$d/err"; : >"$d/pid"; : >"$d/code.part"
+: >"$d/out"; : >"$d/err"; : >"$d/pid"; : >"$d/code.part"; : >"$d/started"
 cat /proc/sys/kernel/random/boot_id >"$d/boot"
 %[6]s
-: >"$d/started"; setsid sh -c %[7]s "$d" >/dev/null 2>&1 &
+if ! mv -T "$d" "$f" 2>"$d/said"; then
+	[ -e "$f/started" ] || { cat "$d/said" >&2; rm -rf "$d"; exit 93; }
+	rm -rf "$d"
+	exit 0
+fi
+setsid sh -c %[7]s "$f" "$mask" >/dev/null 2>&1 &
 `
 
 // followProgram prints what a script has printed from given positions on, each piece after a line that says how long it is and of which
-// stream, and at the end the exit code. It looks often at first, then less often.
-const followProgram = `d=%[1]s; o=%[2]d; e=%[3]d
-[ -e "$d/started" ] || { echo N; exit; }
-[ "$(cat "$d/boot")" = "$(cat /proc/sys/kernel/random/boot_id)" ] || [ -e "$d/code" ] || { echo L; exit; }
-w=0
+// stream, and at the end the exit code. It looks often at first, then less often. Whose process it is it says once: while that lives, a
+// folder that is gone comes back.
+const followProgram = `d=%[1]s; o=%[2]d; e=%[3]d; p=%[4]s
+now=$(cat /proc/sys/kernel/random/boot_id)
+[ "$p" ] && [ "${p#* }" = "$now" ] && p=${p%%%% *} || p=
+w=0; gone=0
 while :; do
+	if ! [ -e "$d/started" ]; then
+		[ "$p" ] && [ -e "/proc/$p" ] || [ -e "$d/started" ] || { echo N; exit; }
+		sleep 0.3
+		continue
+	fi
 	end=; [ -e "$d/code" ] && end=1
-	set -- $(stat -c %%s "$d/out" "$d/err")
-	n=$(($1 - o)); if [ $n -gt 0 ]; then echo "O $n"; tail -c +$((o + 1)) "$d/out" | head -c $n; o=$1; w=0; fi
-	n=$(($2 - e)); if [ $n -gt 0 ]; then echo "E $n"; tail -c +$((e + 1)) "$d/err" | head -c $n; e=$2; w=0; fi
-	if [ "$end" ]; then echo "X $(cat "$d/code")"; exit; fi
+	[ "$end" ] || [ "$(cat "$d/boot" 2>/dev/null)" = "$now" ] || ! [ -e "$d/boot" ] || { echo L; exit; }
+	set -- $(stat -c %%s "$d/out" "$d/err" 2>/dev/null)
+	if [ $# != 2 ]; then
+		gone=$((gone + 1)); [ $gone -lt 100 ] || { echo L; exit; }
+		sleep 0.1
+		continue
+	fi
+	n=$(($1 - o)); if [ $n -gt 0 ]; then { echo "O $n"; tail -c +$((o + 1)) | head -c $n; } <"$d/out" && o=$1; w=0; fi
+	n=$(($2 - e)); if [ $n -gt 0 ]; then { echo "E $n"; tail -c +$((e + 1)) | head -c $n; } <"$d/err" && e=$2; w=0; fi
+	if [ "$end" ]; then
+		code=$(cat "$d/code" 2>/dev/null)
+		[ "$code" ] && [ $o -ge $1 ] && [ $e -ge $2 ] || continue
+		echo "X $code"; exit
+	fi
 	if [ -s "$d/pid" ]; then
-		[ -e "/proc/$(cat "$d/pid")" ] || [ -e "$d/code" ] || { echo L; exit; }
+		[ "$p" ] || { p=$(cat "$d/pid"); echo "P $p $now"; }
+		[ -e "/proc/$p" ] || [ -e "$d/code" ] || ! [ -e "$d/started" ] || { echo L; exit; }
 	elif [ $w -ge 40 ]; then echo L; exit
 	fi
 	case $w in 0|1|2|3) sleep 0.05 ;; 4|5|6|7) sleep 0.1 ;; *) sleep 0.3 ;; esac
@@ -90,12 +133,12 @@ func (s *SSH) folder(id string) string { return s.c.Dir + "/" + id }
 
 func (s *SSH) startOf(x Script) (string, error) {
 	wrap := func(b string) string { return base64.StdEncoding.EncodeToString([]byte(b)) }
-	text, command := x.Text, `"$d/script"`
+	text, command := x.Text, `"$1/script"`
 	switch {
 	case x.Path != "":
 		command = quote(x.Path)
 	case !strings.HasPrefix(text, "#!"):
-		command = `sh "$d/script"`
+		command = `sh "$1/script"`
 	}
 	var env strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(x.Env)) {
@@ -105,7 +148,7 @@ func (s *SSH) startOf(x Script) (string, error) {
 		fmt.Fprintf(&env, "%s=%s\n", name, quote(x.Env[name]))
 	}
 	// The files are the connected user's, so that he can follow what root writes to them.
-	before, launch, word := ":", `exec sh "$0/wrap" "$0"`, ""
+	before, launch, word := ":", `exec sh "$0/wrap" "$0" "$1"`, ""
 	switch strings.ToLower(x.User) {
 	case "", strings.ToLower(s.c.User):
 	default:
@@ -117,16 +160,24 @@ func (s *SSH) startOf(x Script) (string, error) {
 		if user == "root" {
 			to = "-H"
 		}
-		if s.c.Password == "" {
-			before = `sudo -n true 2>"$d/err" || { cat "$d/err" >&2; echo "(give the account sudo without a password, or a password)" >&2; rm -rf "$d"; exit 92; }`
-			launch = "exec sudo -n " + to + ` sh "$0/wrap" "$0"`
-		} else {
-			word = s.c.Password + "\n"
-			launch = "exec sudo -S -p '' " + to + ` sh "$0/wrap" "$0" <"$0/word"`
+		sudo, in, remedy := "sudo -n", "", "give the account sudo without a password, or a password"
+		if s.c.Password != "" {
+			// Not before sudo has taken it: a wrapper that never begins would look as if the guest had restarted.
+			word, sudo, in, remedy = s.c.Password+"\n", "sudo -S -p ''", "/word\"", "sudo does not take the account's password"
 		}
-		if user != "root" { // neither root nor the owner: he must get at the folder
-			before += ` && chmod 711 ` + quote(s.c.Dir) + ` "$d" && chmod 666 "$d/out" "$d/err" "$d/pid" "$d/code.part" && chmod 755 "$d/script" && chmod 777 "$d"`
+		from := func(d string) string {
+			if in == "" {
+				return ""
+			}
+			return " <\"" + d + in
 		}
+		check := sudo + " true" + from("$d")
+		if user != "root" { // neither root nor the owner: he must get at the folder, and he alone at the environment
+			check += " && " + sudo + " chown " + quote(user) + ` "$d/env" "$d/wrap" "$d/script"` + from("$d") +
+				" && chmod 711 " + quote(s.c.Dir) + ` && chmod 666 "$d/out" "$d/err" "$d/pid" "$d/code.part" && chmod 644 "$d/boot" "$d/started" && chmod 777 "$d"`
+		}
+		before = "{ " + check + `; } 2>"$d/said" || { cat "$d/said" >&2; echo ` + quote("("+remedy+")") + ` >&2; rm -rf "$d"; exit 92; }; rm -f "$d/said"`
+		launch = "exec " + sudo + " " + to + ` sh "$0/wrap" "$0" "$1"` + from("$0")
 	}
 	return fmt.Sprintf(startProgram, quote(s.folder(x.ID)), wrap(text), wrap(env.String()), wrap(word), command, before, quote(launch)), nil
 }
@@ -143,9 +194,10 @@ func shellName(s string) bool {
 // follow passes on what a script prints until it ends, over as many connections as it takes.
 func (s *SSH) follow(ctx context.Context, x Script, out Output) (int, error) {
 	streams := map[byte]*printed{'O': {name: "stdout", out: out}, 'E': {name: "stderr", out: out}}
+	process := ""
 	for wait := sshFirstWait; ; wait = min(wait*3/2, sshLongWait) {
 		before := streams['O'].at + streams['E'].at
-		code, err := s.followOnce(ctx, x, streams)
+		code, err := s.followOnce(ctx, x, streams, &process)
 		switch {
 		case err == nil:
 			streams['O'].end()
@@ -208,8 +260,9 @@ func (l *printed) end() {
 	}
 }
 
-func (s *SSH) followOnce(ctx context.Context, x Script, streams map[byte]*printed) (int, error) {
-	program := fmt.Sprintf(followProgram, quote(s.folder(x.ID)), streams['O'].at, streams['E'].at)
+// followOnce follows over one connection. process is the script's process and its guest's boot, once they are known.
+func (s *SSH) followOnce(ctx context.Context, x Script, streams map[byte]*printed, process *string) (int, error) {
+	program := fmt.Sprintf(followProgram, quote(s.folder(x.ID)), streams['O'].at, streams['E'].at, quote(*process))
 	r, w := io.Pipe()
 	type end struct {
 		code int
@@ -253,11 +306,10 @@ read:
 				result = nil
 			}
 			break read
-		case "L":
+		case "P":
+			*process = value
+		case "L", "N": // it was started: a folder that is not there was removed, or a restart has taken it
 			result = ErrLost
-			break read
-		case "N":
-			result = fmt.Errorf("cannot follow script %s: it was never started", x.ID)
 			break read
 		default:
 			result = fmt.Errorf("cannot follow a script: the guest answers %q", head)
@@ -309,11 +361,16 @@ sync
 // Deprovision makes the guest an image's: host keys, leases, the account and what waagent keeps are removed. Nobody can log in
 // afterwards.
 func (s *SSH) Deprovision(ctx context.Context, out Output) error {
-	memory := &SSH{c: s.c, auth: s.auth}
+	memory := &SSH{c: s.c, auth: s.auth, dialing: make(chan struct{}, 1)}
 	memory.c.Dir = "/dev/shm/" + s.c.Dir[strings.LastIndex(s.c.Dir, "/")+1:]
 	s.mu.Lock()
 	memory.conn, memory.pinned = s.conn, s.pinned
 	s.mu.Unlock()
+	defer func() {
+		if c := memory.current(); c != nil && c != s.current() {
+			memory.Close() //nolint:errcheck // it was made in between, for this only
+		}
+	}()
 	var last string
 	code, err := memory.Run(ctx, Script{ID: "deprovision", Shell: "sh", User: "root", Text: fmt.Sprintf(deprovision, quote(s.c.Dir))}, func(stream, line string) {
 		if strings.TrimSpace(line) != "" {
