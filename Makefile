@@ -2,7 +2,7 @@
 build:
 	go build -o ingot ./cmd/ingot
 test:
-	go test ./...
+	go test -timeout 30m ./...
 race:
 	go test -race ./internal/plan ./internal/sim/... ./internal/communicator ./internal/progress
 lint:

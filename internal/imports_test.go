@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"sim/guest":            {},
 	"sim/qemu":             {},
 	"sim/replay":           {"sim"},
+	"sim/spec":             {"sim"},
 	"progress":             {"plan"},
 }
 

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"ingot/internal/communicator"
 	"ingot/internal/sim"
 )
 
@@ -116,6 +117,11 @@ func azStories() map[string][]azStep {
 			{command: "rest --method put --url " + auth + ` --body {"properties":{"roleDefinitionId":"/subscriptions/` + sim.DefaultSubscription + `/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7","principalId":"$PRINCIPAL"}}`, want: "ServicePrincipal"},
 			{command: "rest --method delete --url " + auth},
 			{command: "vm list-skus -l westeurope --query [].name", want: "Standard_D4s_v5"},
+			{command: "deployment group validate -g $G -f $DIR/deploy.json", want: `"Succeeded"`},
+			{command: "deployment group create -g $G -n dep1 -f $DIR/deploy.json --parameters name=galdep", want: "galdep"},
+			{command: "deployment group show -g $G -n dep1 --query properties.provisioningState", want: "Succeeded"},
+			{command: "deployment operation group list -g $G -n dep1", want: "Microsoft.Compute/galleries"},
+			{command: "deployment group delete -g $G -n dep1"},
 			{command: "sig create -g $G -r gal3", want: `"Succeeded"`},
 			{command: "sig image-definition create -g $G -r gal3 -i win11 -p p -f o -s s --os-type Windows --hyper-v-generation V2 --features SecurityType=TrustedLaunchSupported", want: `"Succeeded"`},
 			{command: "image builder create -g $G -n t0 --image-template $DIR/template.json", code: 1, want: "Not authorized to access the resource"},
@@ -144,6 +150,7 @@ func azStories() map[string][]azStep {
 			{command: "network vnet subnet list -g $G --vnet-name v1", want: "s1"},
 			{command: "vm image list-skus -l westeurope -p Debian -f debian-12", want: "12-gen2"},
 			{command: `rest --method put --url $RG/providers/Microsoft.Compute/virtualMachines/vm1?api-version=2024-07-01 --body {"location":"westeurope","properties":{"hardwareProfile":{"vmSize":"Standard_B2s"},"storageProfile":{"imageReference":{"publisher":"Debian","offer":"debian-12","sku":"12","version":"latest"}},"osProfile":{"computerName":"vm1","adminUsername":"azureuser","linuxConfiguration":{"disablePasswordAuthentication":true,"ssh":{"publicKeys":[{"path":"/home/azureuser/.ssh/authorized_keys","keyData":"ssh-ed25519AAAA"}]}}},"networkProfile":{"networkInterfaces":[{"id":"$RG/providers/Microsoft.Network/networkInterfaces/nic1"}]}}}`, want: "Creating"},
+			{command: "vm create -g $G -n vm2 --image Debian:debian-12:12:latest --admin-username azureuser --ssh-key-values $DIR/key.pub --size Standard_B2s", want: "VM running"},
 			{command: "vm list -g $G", want: "vm1"},
 			{command: "vm get-instance-view -g $G -n vm1 --query instanceView.statuses[].code", want: "PowerState/running"},
 			{command: "vm generalize -g $G -n vm1", code: 1, want: "OperationNotAllowed"},
@@ -257,6 +264,20 @@ func TestAz(t *testing.T) {
 				"customize":[{"type":"PowerShell","name":"one","inline":["Write-Host hello"]}],
 				"distribute":[{"type":"SharedImage","runOutputName":"out","galleryImageId":"$RG/providers/Microsoft.Compute/galleries/gal3/images/win11","replicationRegions":["westeurope"],"artifactTags":{}}]}}`, "$RG", c.vars["$RG"])
 			if err := os.WriteFile(filepath.Join(dir, "template.json"), []byte(template), 0o600); err != nil {
+				t.Error(err)
+			}
+			_, public, err := communicator.NewSSHKey("rsa")
+			if err != nil {
+				t.Error(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "key.pub"), []byte(public+"\n"), 0o600); err != nil {
+				t.Error(err)
+			}
+			const deploy = `{"$schema":"https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#","contentVersion":"1.0.0.0",
+ // a comment
+ "parameters":{"name":{"type":"string","defaultValue":"gal"}},
+ "resources":[{"type":"Microsoft.Compute/galleries","apiVersion":"2021-10-01","name":"[parameters('name')]","location":"[resourceGroup().location]","properties":{}}]}`
+			if err := os.WriteFile(filepath.Join(dir, "deploy.json"), []byte(deploy), 0o600); err != nil {
 				t.Error(err)
 			}
 			for _, s := range story {

@@ -67,9 +67,27 @@ func (w *Azure) completeVM(p map[string]any) {
 		account = "Premium_LRS"
 	}
 	fill(managed, map[string]any{"storageAccountType": account})
+	if from.generation == "V2" {
+		fill(storage, map[string]any{"diskControllerType": "SCSI"})
+	}
+	for _, x := range items(storage, "dataDisks") {
+		if d, ok := x.(map[string]any); ok && d["createOption"] != nil {
+			d["createOption"] = azureOption(text(d, "createOption"))
+		}
+	}
 	if o := mapping(p, "osProfile"); o != nil {
 		completeOSProfile(o, text(osDisk, "osType"))
 	}
+}
+
+// azureOption is a createOption as Azure answers it, whichever way it was written (recorded: "empty" comes back as "Empty").
+func azureOption(option string) string {
+	for _, known := range []string{"Empty", "Attach", "FromImage", "Copy", "Restore"} {
+		if strings.EqualFold(option, known) {
+			return known
+		}
+	}
+	return option
 }
 
 // completeOSProfile: an agent that is not provisioned allows no extensions.

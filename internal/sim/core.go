@@ -89,6 +89,7 @@ type Azure struct {
 	calls      ring
 	guests     map[string]string // "address:port" -> the listener on loopback
 	seeding    bool
+	moment     time.Time        // of the operation whose end is being carried out; zero otherwise
 	sizes      map[string]int64 // of the disks in Config.Images, bytes by file
 	servedPort string
 	cert       *served
@@ -127,7 +128,8 @@ type refusal struct {
 	status        int
 	code, message string
 	header        map[string]string
-	later         *later // no refusal: not yet
+	later         *later        // no refusal: not yet
+	again         time.Duration // no refusal: look again when so much time has passed
 }
 
 // later is what an operation's end answers when it must wait for something that takes real time, as the boot of a real machine

@@ -214,7 +214,11 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 		return failed(refuse(400, "InvalidApiVersionParameter", "The api-version '"+v+"' is invalid.")), false
 	}
 	if len(raw) > 0 && (r.Method == http.MethodPut || r.Method == http.MethodPatch || r.Method == http.MethodPost) {
-		if err := json.Unmarshal(raw, &q.body); err != nil {
+		err := json.Unmarshal(raw, &q.body)
+		if err != nil && strings.Contains(strings.ToLower(path), "/deployments/") {
+			err = json.Unmarshal(lenient(raw), &q.body)
+		}
+		if err != nil {
 			return failed(refuse(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '"+err.Error()+"'.")), false
 		}
 	}
@@ -285,6 +289,10 @@ func (w *Azure) route(q *request) *reply {
 		return w.provider(q, sub, rest)
 	case rest[0] == "providers":
 		return w.subscriptionProvider(q, sub, parts[2:], rest)
+	case rest[0] == "resourcegroups" && len(rest) >= 4 && rest[2] == "deployments": // as az asks for operations
+		return w.deployments(q, "/subscriptions/"+sub+"/resourceGroups/"+parts[3], parts[5:])
+	case rest[0] == "resourcegroups" && len(rest) >= 5 && rest[2] == "providers" && rest[3] == "microsoft.resources" && rest[4] == "deployments":
+		return w.deployments(q, "/subscriptions/"+sub+"/resourceGroups/"+parts[3], parts[7:])
 	case rest[0] == "resourcegroups" && len(rest) >= 5 && rest[2] == "providers":
 		return w.resource(q, sub, parts[2:])
 	}

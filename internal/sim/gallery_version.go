@@ -22,8 +22,11 @@ type versionData struct {
 
 type replica struct{ start, end time.Time }
 
-func fillGallery(_ *Azure, r *resource, in ask) {
+func fillGallery(w *Azure, r *resource, in ask) {
 	r.props = copyMap(mapping(in.body, "properties"))
+	if c := mapping(r.props, "sharingProfile", "communityGalleryInfo"); c != nil {
+		fill(c, map[string]any{"communityGalleryEnabled": false, "publicNames": []any{or(text(c, "publicNamePrefix"), r.name) + "-" + w.uuid()}})
+	}
 	r.props["identifier"] = map[string]any{"uniqueName": idPart(r.id, "subscriptions") + "-" + strings.ToUpper(r.name)}
 }
 
@@ -163,9 +166,6 @@ func fillVersion(w *Azure, r *resource, in ask) {
 	}
 	if publish["storageAccountType"] == nil {
 		publish["storageAccountType"] = "Standard_LRS"
-	}
-	if publish["replicationMode"] == nil {
-		publish["replicationMode"] = "Full"
 	}
 	publish["publishedDate"] = stamp(w.clock.Now())
 	if items(publish, "targetRegions") == nil {

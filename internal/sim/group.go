@@ -36,7 +36,13 @@ func (w *Azure) group(q *request, sub, name string) *reply {
 		if r.location != location {
 			return failed(refuse(409, "InvalidResourceGroupLocation", "Invalid resource group location '"+location+"'. The Resource group already exists in location '"+r.location+"'."))
 		}
-		r.tags = copyMap(mapping(q.body, "tags"))
+		r.tags = nil
+		if t := mapping(q.body, "tags"); t != nil {
+			r.tags = copyMap(t)
+		}
+		if by := text(q.body, "managedBy"); by != "" {
+			r.extra = map[string]any{"managedBy": by}
+		}
 		return &reply{status: status, body: showGroup(r)}
 	case http.MethodHead:
 		if r == nil {
@@ -100,6 +106,9 @@ func showGroup(r *resource) map[string]any {
 	b := map[string]any{"id": r.id, "name": r.name, "type": groupType, "location": r.location, "properties": map[string]any{"provisioningState": r.state}}
 	if r.tags != nil {
 		b["tags"] = r.tags
+	}
+	if by := text(r.extra, "managedBy"); by != "" {
+		b["managedBy"] = by
 	}
 	return b
 }

@@ -210,9 +210,11 @@ func (m marketImage) body(sub, location, version string) map[string]any {
 		"disallowed":                   map[string]any{"vmDiskType": "Unmanaged"},
 		"automaticOSUpgradeProperties": map[string]any{"automaticOSUpgradeSupported": false},
 		"imageDeprecationStatus":       map[string]any{"imageState": "Active"},
-		"features":                     features,
-		"osDiskImage":                  map[string]any{"operatingSystem": m.os, "sizeInGb": m.sizeGB, "sizeInBytes": int64(m.sizeGB)<<30 + 512},
+		"osDiskImage":                  map[string]any{"operatingSystem": m.os, "sizeInBytes": int64(m.sizeGB)<<30 + 512},
 		"dataDiskImages":               []any{},
+	}
+	if m.generation == "V2" { // recorded: none for generation 1
+		props["features"] = features
 	}
 	if m.plan {
 		props["plan"] = m.planBody()

@@ -193,6 +193,7 @@ func fillNIC(w *Azure, r *resource, in ask) {
 			p[k] = v
 		}
 	}
+	fill(mapping(p, "dnsSettings"), map[string]any{"dnsServers": []any{}, "appliedDnsServers": []any{}})
 	mapping(p, "dnsSettings")["internalDomainNameSuffix"] = keepOr(mapping(r.props, "dnsSettings"), "internalDomainNameSuffix", func() string {
 		return strings.ReplaceAll(w.uuid(), "-", "")[:26] + ".ax.internal.cloudapp.net"
 	})
@@ -266,6 +267,20 @@ func showNIC(w *Azure, r *resource, body map[string]any) {
 	if v := nicUser(w, r.id); v != nil {
 		p := mapping(body, "properties")
 		p["virtualMachine"] = map[string]any{"id": v.id}
-		p["primary"] = true
+		p["primary"] = primaryOf(v, r.id)
+		// A NIC has a hardware address from its first machine on; the prefix is one of Azure's.
+		n := w.random("mac", r.id).Uint32()
+		p["macAddress"] = fmt.Sprintf("60-45-BD-%02X-%02X-%02X", n>>16&255, n>>8&255, n&255)
 	}
+}
+
+// primaryOf: of several NICs the one marked so is the primary, of one it is that.
+func primaryOf(vm *resource, nic string) bool {
+	nics := items(vm.props, "networkProfile", "networkInterfaces")
+	for _, n := range nics {
+		if sameID(text(n, "id"), nic) {
+			return len(nics) == 1 || truth(n, "properties", "primary")
+		}
+	}
+	return false
 }

@@ -101,6 +101,9 @@ func fillVNet(w *Azure, r *resource, in ask) {
 	if p["enableDdosProtection"] == nil {
 		p["enableDdosProtection"] = false
 	}
+	if dns := mapping(p, "dhcpOptions"); dns != nil {
+		fill(dns, map[string]any{"dnsServers": []any{}})
+	}
 	r.props, r.etag = p, newEtag(w)
 	if !given {
 		return
@@ -147,12 +150,14 @@ func showVNet(w *Azure, r *resource, body map[string]any) {
 		b := map[string]any{"name": s.name, "id": s.id, "etag": s.etag, "type": subnetType, "properties": copyMap(s.props)}
 		mapping(b, "properties")["provisioningState"] = text(p, "provisioningState")
 		showSubnet(w, s, b)
+		delete(mapping(b, "properties"), "ipamPoolPrefixAllocations")
 		list = append(list, b)
 	}
 	p["subnets"] = list
 }
 
 func showSubnet(w *Azure, r *resource, body map[string]any) {
+	fill(mapping(body, "properties"), map[string]any{"ipamPoolPrefixAllocations": []any{}}) // by its own id, not within its network: recorded
 	if used := subnetUsers(w, r.id); len(used) > 0 {
 		mapping(body, "properties")["ipConfigurations"] = references(used)
 	}

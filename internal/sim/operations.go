@@ -34,7 +34,7 @@ func (w *Azure) begin(r *resource, path string, d time.Duration, apply func() *r
 	if path == "" {
 		path = "operations"
 	}
-	o := &operation{id: w.uuid(), provider: provider, location: r.location, path: path, seq: w.seq, start: w.clock.Now(), status: "InProgress", apply: apply, resource: r.id}
+	o := &operation{id: w.uuid(), provider: provider, location: r.location, path: path, seq: w.seq, start: w.now(), status: "InProgress", apply: apply, resource: r.id}
 	if o.location == "" {
 		o.location = "global"
 	}
@@ -47,6 +47,14 @@ func (w *Azure) begin(r *resource, path string, d time.Duration, apply func() *r
 	w.last = o
 	w.touch("operation", strings.ToLower(o.id))
 	return o
+}
+
+// now is the time of what is happening: an operation's end may begin another one, and that begins then, not when somebody looks.
+func (w *Azure) now() time.Time {
+	if !w.moment.IsZero() {
+		return w.moment
+	}
+	return w.clock.Now()
 }
 
 // settle lets everything happen that is due, in the order of (time, sequence).
@@ -68,7 +76,14 @@ func (w *Azure) settle() {
 			// azure-protocol.md 2.5: an operation that a later one overtook
 			o.err = refuse(409, "NotLatestOperation", "The operation has been preempted by another one.")
 		case o.err == nil && o.apply != nil && !overtaken:
+			w.moment = o.end
 			o.err = o.apply()
+			w.moment = time.Time{}
+		}
+		if o.err != nil && o.err.again > 0 {
+			o.end, o.err = o.end.Add(o.err.again), nil
+			heap.Push(&w.due, o)
+			continue
 		}
 		if o.err != nil && o.err.later != nil {
 			l := o.err.later

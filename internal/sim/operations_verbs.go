@@ -39,6 +39,8 @@ func (w *Azure) resumed(verb string, r *resource) func() *refusal {
 			}
 			return k.actions[name].done(w, r)
 		}
+	case "deploy":
+		return func() *refusal { return w.stepDeployment(r) }
 	case "purge-vault":
 		return func() *refusal {
 			key := strings.ToLower(lastPart(r.id))

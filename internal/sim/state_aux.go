@@ -26,6 +26,7 @@ func auxTypes() []auxType {
 		aux[*versionData]("version"),
 		aux[*accountData]("account"),
 		aux[*templateData]("template"),
+		aux[*deploymentData]("deployment"),
 	}
 }
 

@@ -51,7 +51,7 @@ func checkStorage(w *Azure, in ask) *refusal {
 	if in.old == nil && w.storageNamed(in.name) != nil {
 		return refuse(409, "StorageAccountAlreadyTaken", "The storage account named "+in.name+" is already taken.")
 	}
-	if in.old == nil && text(in.body, "sku", "name") == "" {
+	if in.old == nil && storageSKU(in.body) == "" {
 		return refuse(400, "InvalidRequestContent", "The request content was invalid: the required property 'sku.name' is missing.")
 	}
 	if _, ok := findRegion(in.location); !ok && in.old == nil {
@@ -68,6 +68,11 @@ func (w *Azure) storageNamed(name string) *resource {
 		}
 	}
 	return nil
+}
+
+// storageSKU is what sort of account is asked for: properties.accountType in api-version 2015-06-15, which old templates still send.
+func storageSKU(body map[string]any) string {
+	return or(text(body, "sku", "name"), text(body, "properties", "accountType"))
 }
 
 func fillStorage(w *Azure, r *resource, in ask) {
@@ -96,7 +101,7 @@ func fillStorage(w *Azure, r *resource, in ask) {
 	}
 	p["primaryEndpoints"] = map[string]any{"blob": "https://" + r.name + ".blob.storage.localhost" + w.port() + "/"}
 	r.props = p
-	if s := text(in.body, "sku", "name"); s != "" {
+	if s := storageSKU(in.body); s != "" {
 		tier, _, _ := strings.Cut(s, "_")
 		r.sku = map[string]any{"name": s, "tier": tier}
 	}

@@ -87,14 +87,17 @@ func gatewayRefusal(code string) bool {
 	return false
 }
 
-// withoutNulls drops members that are null: clients send them for "not set", and no recorded answer shows one back.
+// withoutNulls drops members that are null, and objects that hold nothing else: clients send them for "not set", and no
+// recorded answer shows one back.
 func withoutNulls(m map[string]any) map[string]any {
 	for k, v := range m {
 		switch x := v.(type) {
 		case nil:
 			delete(m, k)
 		case map[string]any:
-			withoutNulls(x)
+			if before := len(x); len(withoutNulls(x)) == 0 && before > 0 {
+				delete(m, k)
+			}
 		case []any:
 			for _, e := range x {
 				if inner, ok := e.(map[string]any); ok {

@@ -37,6 +37,13 @@ func compare(o *Outcome, e Exchange, a answer, want, have shape) {
 		o.Notes = append(o.Notes, fmt.Sprintf("headers %v are %v here", r, h))
 	}
 	notes := words(want, have)
+	if len(notes) > 0 {
+		for _, path := range []string{"properties.error.details[].message", "error.details[].message", "error.message"} {
+			if m := have.keys[path]; len(m) > 0 && len(want.keys[path]) == 0 {
+				notes = append(notes, "here it says: "+m[0])
+			}
+		}
+	}
 	o.Words = len(notes) == 0
 	o.Notes = append(o.Notes, notes...)
 	if o.Format = format(e.Body) == format(a.body); !o.Format {

@@ -193,6 +193,9 @@ func pollKey(raw string) string {
 		return raw
 	}
 	key := strings.ToLower(u.Path)
+	if i := strings.LastIndex(key, "/operationstatuses/"); i >= 0 {
+		key = key[i:] // deployments are called otherwise in their own answers than in their URLs
+	}
 	if u.Query().Get("monitor") != "" {
 		key += "?monitor"
 	}
