@@ -18,7 +18,7 @@ import (
 // folder. In the end it holds exactly the versions of the builds that say they succeeded. INGOT_SOAK sets how many.
 func TestSoak(t *testing.T) {
 	t.Parallel() // most of it is waiting
-	builds := 40
+	builds := 24
 	if n, err := strconv.Atoi(os.Getenv("INGOT_SOAK")); err == nil {
 		builds = n
 	} else if testing.Short() {

@@ -338,8 +338,9 @@ func TestSSHRefusals(t *testing.T) {
 			*to = o
 		})
 		clock := &sshtest.Clock{}
+		begun := clock.Now()
 		_, err := dial(t, s, wrong, func(c *communicator.SSHConfig) { c.Clock = clock }).Ready(soon(t))
-		if waited := clock.Now().Sub(time.Time{}); !errors.Is(err, communicator.ErrAuth) || waited < 2*time.Minute || waited > 6*time.Minute {
+		if waited := clock.Now().Sub(begun); !errors.Is(err, communicator.ErrAuth) || waited < 2*time.Minute || waited > 30*time.Minute {
 			t.Errorf("%s: %v after %s", name, err, waited)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,9 @@ const (
 	shellVarInFile      = "export %s='%s'\n"
 )
 
+// shellCleanPatience bounds how long removing a script is tried: a guest that was deprovisioned lets nobody in any more.
+const shellCleanPatience = 2 * time.Minute
+
 // Run runs the scripts one after the other. Each is put into the guest and then run by its execute_command, apart from the
 // connection: a script that ran to its end in an earlier call is followed, not started again.
 func (p *Shell) Run(ctx context.Context, e *Env) error {
@@ -101,12 +105,9 @@ func (p *Shell) Run(ctx context.Context, e *Env) error {
 		files = slices.Concat([]string{p.Script}, files)
 	}
 	for _, f := range files {
-		text, err := readScript(f)
+		text, err := p.read(f)
 		if err != nil {
 			return err
-		}
-		if !p.Binary {
-			text = strings.ReplaceAll(text, "\r\n", "\n")
 		}
 		list = append(list, script{"shell script " + filepath.Base(f), text})
 	}
@@ -125,6 +126,19 @@ func (p *Shell) Run(ctx context.Context, e *Env) error {
 		return e.Clock.Sleep(ctx, p.PauseAfter)
 	}
 	return nil
+}
+
+// read reads a script: as a Windows editor may have saved it, or byte for byte.
+func (p *Shell) read(name string) (string, error) {
+	if p.Binary {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return "", fmt.Errorf("cannot read script: %w", err)
+		}
+		return string(b), nil
+	}
+	text, err := readScript(name)
+	return strings.ReplaceAll(text, "\r\n", "\n"), err
 }
 
 // run puts one script into the guest and runs it. What has begun before a crash is only followed: its file may be gone by now.
@@ -146,7 +160,7 @@ func (p *Shell) run(ctx context.Context, e *Env, id, what, text string) error {
 		}
 		if p.UseEnvVarFile {
 			vars := p.variables(e, cmp.Or(p.EnvVarFormat, shellVarInFile))
-			if err := e.Comm.Upload(ctx, remote+".env", strings.NewReader(vars), int64(len(vars))); err != nil {
+			if err := e.Comm.Upload(ctx, remote+".env", ownersOnly{strings.NewReader(vars)}, int64(len(vars))); err != nil {
 				return fmt.Errorf("cannot run %s: %w", what, err)
 			}
 		}
@@ -171,7 +185,9 @@ func (p *Shell) run(ctx context.Context, e *Env, id, what, text string) error {
 		return err
 	}
 	// After a failure or a restart as well; that it cannot be removed, as in a guest that was deprovisioned, is no failure.
-	if _, cerr := e.Comm.Command(ctx, clean, nil); cerr != nil && ctx.Err() != nil {
+	short, stop := within(ctx, e.Clock, shellCleanPatience, "the guest does not answer any more")
+	defer stop()
+	if _, cerr := e.Comm.Command(short, clean, nil); cerr != nil && ctx.Err() != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	return err
@@ -189,12 +205,13 @@ func (p *Shell) variables(e *Env, format string) string {
 
 // command fills in execute_command, and says how to remove what was put into the guest.
 func (p *Shell) command(e *Env, remote string) (command, clean string, err error) {
-	text, clean := cmp.Or(p.ExecuteCommand, shellCommand), "rm -f "+shellQuote(remote)
+	// Commands begin in the home folder; a quoted ~ would be a folder of that name.
+	text, clean := cmp.Or(p.ExecuteCommand, shellCommand), "rm -f -- "+shellQuote(strings.TrimPrefix(remote, "~/"))
 	data := map[string]string{"Path": remote, "Vars": strings.TrimRight(p.variables(e, cmp.Or(p.EnvVarFormat, shellVar)), " "), "EnvVarFile": "", "ScriptName": path.Base(remote)}
 	if p.UseEnvVarFile {
 		text = cmp.Or(p.ExecuteCommand, shellCommandVarFile)
 		data["Vars"], data["EnvVarFile"] = "", remote+".env"
-		clean += " " + shellQuote(remote+".env")
+		clean += " " + shellQuote(strings.TrimPrefix(remote, "~/")+".env")
 	}
 	t, err := template.New("execute_command").Option("missingkey=error").Parse(text)
 	if err != nil {

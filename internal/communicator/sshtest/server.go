@@ -91,6 +91,16 @@ func HostKey(t testing.TB, kind string) ssh.Signer {
 	return s
 }
 
+// PublicKey reads a line of authorized_keys.
+func PublicKey(t testing.TB, line string) ssh.PublicKey {
+	t.Helper()
+	k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // Addr is where it listens, or did before Stop.
 func (s *Server) Addr() string { return s.addr }
 
