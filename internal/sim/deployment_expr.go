@@ -541,6 +541,9 @@ func (s *armScope) resourceID(a []any) (any, error) {
 		if !strings.Contains(p, "/") {
 			continue
 		}
+		// A slash at the end does no harm: packer-plugin-azure's key vault template has 'Microsoft.KeyVault/vaults/', and real
+		// Resource Manager deploys it.
+		p = strings.TrimRight(p, "/")
 		if len(parts)-i-1 != strings.Count(p, "/") {
 			return nil, errors.New("resourceId needs a name for each part of the type")
 		}

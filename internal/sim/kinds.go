@@ -11,6 +11,7 @@ func kinds() []kind {
 		kind{typ: identityType, sync: true, fresh: 201, fill: fillIdentity, show: showIdentity, gone: goneIdentity},
 		kind{typ: federationType, sync: true, fresh: 201, check: checkFederation, show: withoutProvisioning, fill: func(_ *Azure, r *resource, in ask) { r.props = copyMap(mapping(in.body, "properties")) }},
 		vaultKind(),
+		vaultSecretKind(),
 		kind{typ: vnetType, check: checkVNet, fill: fillVNet, show: showVNet, drop: dropVNet, creating: "Updating", takes: takes("vnet"), takesAway: "network-delete"},
 		kind{typ: subnetType, check: checkSubnetPut, fill: fillSubnet, show: showSubnet, drop: dropSubnet, creating: "Updating", takes: takes("subnet"), takesAway: "network-delete"},
 		kind{typ: nsgType, check: func(_ *Azure, in ask) *refusal { return checkNSG(in) }, fill: fillNSG, show: showNSG, drop: dropNSG, creating: "Updating", takes: takes("nsg"), takesAway: "network-delete"},

@@ -232,18 +232,8 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 		if err := json.Unmarshal(raw, &in); err != nil || in.Value == "" {
 			return failed(refuse(400, "BadParameter", "Property  has invalid value"))
 		}
-		if x == nil {
-			x = &secret{name: parts[1]}
-			s.secrets[key] = x
-		}
-		now := w.clock.Now().Unix()
-		v := &secretVersion{id: strings.ReplaceAll(w.uuid(), "-", ""), value: in.Value, contentType: in.ContentType, tags: in.Tags,
-			attributes: map[string]any{"enabled": true, "created": now, "updated": now, "recoveryLevel": "Recoverable+Purgeable"}}
-		if exp := in.Attributes["exp"]; exp != nil {
-			v.attributes["exp"] = exp
-		}
-		x.versions = append(x.versions, v)
-		return &reply{status: 200, body: v.show(root + x.name)}
+		v := s.set(w, parts[1], in.Value, in.ContentType, in.Attributes, in.Tags)
+		return &reply{status: 200, body: v.show(root + s.secrets[key].name)}
 	case http.MethodGet:
 		if x == nil {
 			return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+parts[1]+" was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command."))
