@@ -21,6 +21,8 @@ type process struct {
 	stdin  *input
 	out    func(stream int, text string) // 1 stdout, 2 stderr
 	exited bool                          // exit ended the interpreter
+
+	all, skipped int // lines of PowerShell, and those that the model does not know
 }
 
 func (p *process) print(lines ...string) {
@@ -86,6 +88,8 @@ func chain(line string) []chained {
 		case ch == '^' && !quoted && i+1 < len(line):
 			i++
 			b.WriteByte(line[i])
+		case ch == '&' && !quoted && i > 0 && line[i-1] == '>': // 2>&1
+			b.WriteByte(ch)
 		case ch == '&' && !quoted:
 			out = append(out, chained{strings.TrimSpace(b.String()), ifOK})
 			b.Reset()
@@ -132,6 +136,7 @@ func (p *process) one(line string) int {
 		return 0
 	}
 	line = expand(strings.TrimPrefix(line, "@"), p.env)
+	line, merge := strings.CutSuffix(strings.TrimSpace(line), "2>&1")
 	if r := redirection.FindStringSubmatch(line); r != nil && strings.EqualFold(strings.TrimSpace(r[3]), "nul") {
 		line = r[1]
 		out := p.out
@@ -155,6 +160,11 @@ func (p *process) one(line string) int {
 				out(stream, text)
 			}
 		}
+		defer func() { p.out = out }()
+	}
+	if merge { // what it complains of goes where its output goes
+		out := p.out
+		p.out = func(_ int, text string) { out(1, text) }
 		defer func() { p.out = out }()
 	}
 	args := fields(line)
@@ -229,10 +239,8 @@ func (p *process) one(line string) int {
 		}
 		return 0
 	case "cmd":
-		for i, a := range args {
-			if strings.EqualFold(a, "/c") {
-				return p.line(strings.Join(args[i+1:], " "))
-			}
+		if at := strings.Index(strings.ToLower(rest), "/c "); at >= 0 { // what follows is a line as it stands, quotes and all
+			return p.line(strings.TrimSpace(rest[at+3:]))
 		}
 		return 0
 	case "shutdown":

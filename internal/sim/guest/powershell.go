@@ -10,7 +10,7 @@ import (
 
 // The lines of PowerShell the model knows. Everything else is counted and reported, never guessed at.
 var (
-	psPrint   = regexp.MustCompile(`(?i)^(?:write-(?:host|output|verbose|information)|echo)\s+(?:-\w+\s+)?("(?:[^"]|"")*"|'(?:[^']|'')*'|[\w$:.\-]+)(?:\s+-ForegroundColor\s+\w+)?\s*;?$`)
+	psPrint   = regexp.MustCompile(`(?i)^(?:write-(?:host|output|verbose|information)|echo)\s+(?:-\w+\s+)?("(?:[^"]|"")*"|'(?:[^']|'')*'|[\w$:.\-]+(?:\s+[\w$:.][\w$:.\-]*)*)(?:\s+-ForegroundColor\s+\w+)?\s*;?$`)
 	psError   = regexp.MustCompile(`(?i)^write-error\s+(?:-\w+\s+)?("(?:[^"]|"")*"|'(?:[^']|'')*')`)
 	psLiteral = regexp.MustCompile(`^("(?:[^"]|"")*"|'(?:[^']|'')*'|(?i:\$env:\w+))\s*;?$`)
 	psExit    = regexp.MustCompile(`(?i)^exit(?:\s+(-?\d+|\$LASTEXITCODE))?\s*;?$`)
@@ -45,10 +45,22 @@ func (p *process) script(text string) int {
 	if !p.m.wait(p.ctx, p.m.duration("script")) {
 		return 1
 	}
-	all, skipped := 0, 0
-	code, last, comment := 0, 0, false
-	lines := statements(text)
-	for _, l := range lines {
+	if code, ok := p.foreign(text); ok {
+		return code
+	}
+	p.all, p.skipped = 0, 0
+	code, _ := p.body(text)
+	if p.skipped > 0 {
+		p.print(fmt.Sprintf("[simulated guest] %d of %d lines of PowerShell were not executed", p.skipped, p.all))
+		p.skipped = 0
+	}
+	return code
+}
+
+// body runs a script's lines; ended says that one of them ended it.
+func (p *process) body(text string) (code int, ended bool) {
+	last, comment := 0, false
+	for _, l := range statements(strings.TrimPrefix(text, "\ufeff")) {
 		if comment || strings.HasPrefix(l, "<#") {
 			comment = !strings.Contains(l, "#>")
 			continue
@@ -56,24 +68,26 @@ func (p *process) script(text string) int {
 		if strings.HasPrefix(l, "#") || l == "}" || l == "{" || psTry.MatchString(l) {
 			continue
 		}
-		all++
-		known, end := p.statement(l, &last)
-		if !known {
-			skipped += strings.Count(l, "\n") + 1
-			all += strings.Count(l, "\n")
+		parts := []string{l}
+		if !strings.Contains(l, "\n") {
+			parts = parted(l)
 		}
-		if p.ctx.Err() != nil {
-			return 1
-		}
-		if end {
-			code = last
-			break
+		for _, one := range parts {
+			p.all++
+			known, end := p.statement(one, &last)
+			if !known {
+				p.skipped += strings.Count(one, "\n") + 1
+				p.all += strings.Count(one, "\n")
+			}
+			if p.ctx.Err() != nil {
+				return 1, true
+			}
+			if end {
+				return last, true
+			}
 		}
 	}
-	if skipped > 0 {
-		p.print(fmt.Sprintf("[simulated guest] %d of %d lines of PowerShell were not executed", skipped, all))
-	}
-	return code
+	return 0, false
 }
 
 // statements cuts a script into lines, keeping a block in braces together with the line that opens it: what an unknown
@@ -118,6 +132,25 @@ var regexpStrings = regexp.MustCompile(`"(?:[^"]|"")*"|'(?:[^']|'')*'`)
 func (p *process) statement(l string, code *int) (known, end bool) {
 	num := func(s string) int { n, _ := strconv.Atoi(s); return n }
 	switch {
+	case psQuiet.MatchString(l), psResult.MatchString(l):
+	case psExitVar.MatchString(l):
+		return true, true
+	case psRemove.MatchString(l):
+		if s := psRemove.FindStringSubmatch(l); s[1] == s[2] {
+			p.m.disk.remove(p.at(s[1]))
+			return true, false
+		}
+		return false, false
+	case psHostName.MatchString(l):
+		p.print(strings.ReplaceAll(psHostName.FindStringSubmatch(l)[1], "{0}", p.m.c.Computer))
+	case psBlock.MatchString(l):
+		result, ended := p.body(psBlock.FindStringSubmatch(l)[1])
+		if ended {
+			*code = result
+		}
+		return true, ended
+	case psCall.MatchString(l):
+		return p.call(l, code)
 	case psLoop.MatchString(l) && strings.Contains(strings.ToLower(l), "imagestate"):
 		pause := 10
 		if s := regexp.MustCompile(`(?i)start-sleep\s+(?:-\w+\s+)?(\d+)`).FindStringSubmatch(l); s != nil {
