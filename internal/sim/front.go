@@ -140,6 +140,7 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 		h.Set(k, v)
 	}
 	if out.body == nil {
+		w.observe(r, out.status, nil)
 		rw.WriteHeader(out.status)
 		return
 	}
@@ -147,12 +148,19 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 	if raw == nil {
 		raw, _ = encode(r.URL.Path, out) // made after the call: the refusal of what could not be kept
 	}
+	w.observe(r, out.status, raw)
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json; charset=utf-8")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(raw)))
 	rw.WriteHeader(out.status)
 	rw.Write(raw) //nolint:errcheck // the caller may have gone
+}
+
+func (w *Azure) observe(r *http.Request, status int, body []byte) {
+	if w.cfg.Observe != nil {
+		w.cfg.Observe(r, status, body)
+	}
 }
 
 // clean makes one slash of several, as the front door does.
