@@ -270,6 +270,9 @@ func (w *Azure) route(q *request) *reply {
 		return failed(refuse(404, "SubscriptionNotFound", "The subscription '"+sub+"' could not be found."))
 	}
 	rest := low[2:]
+	if scope, ok := strings.CutSuffix(strings.ToLower(q.path), "/providers/microsoft.policyinsights/checkpolicyrestrictions"); ok && q.method == http.MethodPost {
+		return w.restrictions(q, q.path[:len(scope)])
+	}
 	// A list, a subscription and a poll can only be read: another method must not look as if it had worked.
 	if len(rest) == 3 && rest[0] == "providers" && (rest[2] == "register" || rest[2] == "unregister") {
 		return w.provider(q, sub, rest)
