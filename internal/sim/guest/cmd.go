@@ -22,6 +22,8 @@ type process struct {
 	out    func(stream int, text string) // 1 stdout, 2 stderr
 	exited bool                          // exit ended the interpreter
 
+	elevated bool // runs in a scheduled task, not in a remote session
+
 	all, skipped int // lines of PowerShell, and those that the model does not know
 }
 
