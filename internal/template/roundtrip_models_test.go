@@ -286,6 +286,9 @@ func (m *making) obey(s provisioner.Settings) {
 			s.RegistryKeys = []string{`HKLM:SOFTWARE\One {{ x }} ${y}`, `HKLM\SOFTWARE\Two`}
 		}
 	case *provisioner.WindowsUpdate:
+		if s.Username == "" || s.Password.IsZero() { // they go together
+			s.Username, s.Password = "", image.Text{}
+		}
 		if len(s.Filters) > 0 {
 			s.Filters = []string{"include:$true" + m.label("filter"), "exclude:" + m.label("filter") + "x"}
 		}
