@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -138,9 +140,9 @@ func Fetch(ctx context.Context, client *http.Client, clock communicator.Clock, u
 	c.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		switch {
 		case len(via) >= 10:
-			return errors.New("the server sends from one address to the next without end")
+			return fmt.Errorf("%w from one address to the next without end", errRedirect)
 		case via[0].URL.Scheme == "https" && r.URL.Scheme != "https":
-			return errors.New("the server sends to an address without encryption")
+			return fmt.Errorf("%w to an address without encryption", errRedirect)
 		}
 		return nil
 	}
@@ -148,7 +150,10 @@ func Fetch(ctx context.Context, client *http.Client, clock communicator.Clock, u
 	for try := 1; ; try++ {
 		sum, size, err = fetchOnce(ctx, &c, address, w)
 		var status *errStatus
-		final := errors.As(err, &status) && !status.again() || errors.Is(err, errTooLarge) || errors.Is(err, errRefused)
+		var certificate *tls.CertificateVerificationError
+		var name *net.DNSError
+		final := errors.As(err, &status) && !status.again() || errors.As(err, &certificate) || errors.As(err, &name) && name.IsNotFound ||
+			errors.Is(err, errTooLarge) || errors.Is(err, errRefused) || errors.Is(err, errRedirect)
 		switch {
 		case err == nil && u.SHA256 != "" && sum != u.SHA256:
 			return "", 0, fmt.Errorf("cannot use %s: its SHA-256 is %s, and sha256Checksum says %s: what is there was changed; look at it, and write the new checksum", shown(u.Address), sum, u.SHA256)
@@ -175,6 +180,7 @@ type Restartable interface {
 var (
 	errTooLarge = errors.New("it is too large")
 	errRefused  = errors.New("refused")
+	errRedirect = errors.New("the server sends")
 )
 
 func fetchOnce(ctx context.Context, c *http.Client, address string, w Restartable) (string, int64, error) {
