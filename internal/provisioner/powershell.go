@@ -21,8 +21,8 @@ type PowerShell struct {
 	// Scripts are local script files, run in this order.
 	Scripts []string `hcl:"scripts"`
 	// URI is the https address of a script; SHA256 is its checksum in lower-case hexadecimal. Only Image Builder's language has them.
-	URI    string `hcl:"-" json:",omitempty"`
-	SHA256 string `hcl:"-" json:",omitempty"`
+	URI    image.Text `hcl:"-" json:",omitzero"`
+	SHA256 string     `hcl:"-" json:",omitempty"`
 	// EnvironmentVars are variables for the scripts, each "NAME=value".
 	EnvironmentVars []image.Text `hcl:"environment_vars"`
 	// Env is variables for the scripts, by name; it wins over environment_vars.
@@ -99,9 +99,11 @@ func (p *PowerShell) Limits() []Limit {
 	const own = "Ingot starts scripts its own way, so that they survive a lost connection"
 	return limitsOf(limit{"execute_command", p.ExecuteCommand != "", own}, limit{"elevated_execute_command", p.ElevatedExecuteCommand != "", own},
 		limit{"use_pwsh", p.UsePwsh, "scripts run in Windows PowerShell 5.1, which every Windows image has"},
-		limit{"debug_mode", p.DebugMode > 0 && len(p.Inline) == 0, "a script file is run as it is; put Set-PSDebug into it"},
-		limit{"scriptUri", p.URI != "", "a script at an address is fetched by the managed service only; download it and name the file"})
+		limit{"debug_mode", p.DebugMode > 0 && len(p.Inline) == 0, "a script file is run as it is; put Set-PSDebug into it"})
 }
+
+// Addresses are what it fetches.
+func (p *PowerShell) Addresses() []URI { return addressesOf(p.URI, p.SHA256) }
 
 // Run runs the scripts one after the other. A script that ran to its end in an earlier call is followed, not started again.
 func (p *PowerShell) Run(ctx context.Context, e *Env) error {
@@ -113,18 +115,25 @@ func (p *PowerShell) Run(ctx context.Context, e *Env) error {
 			return err
 		}
 	}
+	if !p.URI.IsZero() {
+		text, err := e.fetchScript(ctx, URI{p.URI, p.SHA256})
+		if err != nil {
+			return err
+		}
+		name := nameAt(p.URI)
+		e.progress("running %s", name)
+		s.Text = p.fileText(text)
+		if err := runScript(ctx, e, s, "powershell script "+name, p.ValidExitCodes); err != nil {
+			return err
+		}
+	}
 	files := p.files()
 	for i, f := range files {
 		text, err := readScript(f)
 		if err != nil {
 			return err
 		}
-		// A signed script must stay byte for byte; the others report the exit code of the last program they ran, as
-		// Packer's "& script; exit $LastExitCode" does.
-		if s.Policy != "allsigned" {
-			text += "\r\nexit $LASTEXITCODE\r\n"
-		}
-		s.Text, s.ID = text, e.StepID
+		s.Text, s.ID = p.fileText(text), e.StepID
 		if len(files) > 1 {
 			s.ID = fmt.Sprintf("%s-%d", e.StepID, i+1)
 		}
@@ -138,6 +147,15 @@ func (p *PowerShell) Run(ctx context.Context, e *Env) error {
 		return e.Clock.Sleep(ctx, p.PauseAfter)
 	}
 	return nil
+}
+
+// fileText is a script file as it is run: a signed one must stay byte for byte; the others report the exit code of the last program
+// they ran, as Packer's "& script; exit $LastExitCode" does.
+func (p *PowerShell) fileText(text string) string {
+	if strings.EqualFold(p.ExecutionPolicy, "allsigned") {
+		return text
+	}
+	return text + "\r\nexit $LASTEXITCODE\r\n"
 }
 
 func (p *PowerShell) files() []string {
@@ -168,8 +186,8 @@ func (p *PowerShell) Summary() string {
 	if len(p.Inline) > 0 {
 		return "powershell, " + count(len(p.Inline), "inline line")
 	}
-	if p.URI != "" {
-		return "powershell, " + base(p.URI)
+	if !p.URI.IsZero() {
+		return "powershell, " + nameAt(p.URI)
 	}
 	if f := p.files(); len(f) == 1 {
 		return "powershell, " + filepath.Base(f[0])

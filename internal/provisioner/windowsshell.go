@@ -44,7 +44,7 @@ var (
 
 // Check reports what is wrong.
 func (p *WindowsShell) Check(c *Check) {
-	checkScripts(c, p.Inline, &p.Script, p.Scripts, "", p.EnvironmentVars, true)
+	checkScripts(c, p.Inline, &p.Script, p.Scripts, image.Text{}, p.EnvironmentVars, true)
 	c.ignored("remote_path", p.RemotePath != "", "scripts live in the build's own folder in the guest")
 	c.ignored("env_var_format", p.EnvVarFormat != "", "variables are set without a format")
 	c.ignored("start_retry_timeout", p.StartRetryTimeout != 0, "starting is repeated until the step's time is up")
