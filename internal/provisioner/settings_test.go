@@ -162,8 +162,8 @@ func TestLimits(t *testing.T) {
 		s    Limited
 		want string
 	}{
-		{&PowerShell{Inline: text("a")}, ""}, {&PowerShell{ExecuteCommand: "x"}, "execute_command"}, {&PowerShell{UsePwsh: true}, "use_pwsh"}, {&PowerShell{DebugMode: 1, Script: "s"}, "debug_mode"},
-		{&WindowsShell{ExecuteCommand: "x"}, "execute_command"},
+		{&PowerShell{Inline: text("a")}, ""}, {&PowerShell{ExecuteCommand: "x", UsePwsh: true, DebugMode: 1, Script: "s", ExecutionPolicy: "none"}, ""},
+		{&PowerShell{ExecutionPolicy: "AllSigned", Inline: text("a")}, ""}, {&PowerShell{ExecutionPolicy: "AllSigned", RemotePath: "C:/x.ps1"}, "execution_policy"},
 	} {
 		l := c.s.Limits()
 		if c.want == "" && len(l) > 0 || c.want != "" && (len(l) != 1 || l[0].Option != c.want || l[0].Why == "" || l[0].Remedy == "") {

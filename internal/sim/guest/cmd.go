@@ -258,6 +258,11 @@ func (p *process) one(line string) int {
 	case "powershell", "pwsh":
 		return p.powershell(args)
 	}
+	if script := strings.Trim(fields(line)[0], `"`); strings.HasSuffix(strings.ToLower(script), ".bat") || strings.HasSuffix(strings.ToLower(script), ".cmd") {
+		if data, ok := p.m.disk.File(p.at(script)); ok {
+			return p.batch(string(data))
+		}
+	}
 	// cmd.exe sets ERRORLEVEL to 9009 for an unknown program but ends "/c" with 1, which is what WinRM reports.
 	p.complain("'"+strings.Trim(strings.Fields(line)[0], `"`)+"' is not recognized as an internal or external command,", "operable program or batch file.")
 	return 1
