@@ -13,9 +13,9 @@ import (
 //go:embed guest/*.ps1
 var programs embed.FS
 
-// program is the text of a guest program with its arguments, which must hold no secret: the first line names both for the simulated
+// guestProgram is the text of a guest program with its arguments, which must hold no secret: the first line names both for the simulated
 // guest, which executes no PowerShell.
-func program(name string, args any) (string, error) {
+func guestProgram(name string, args any) (string, error) {
 	text, err := programs.ReadFile("guest/" + name + ".ps1")
 	if err != nil {
 		return "", fmt.Errorf("cannot read guest program %s: %w", name, err)

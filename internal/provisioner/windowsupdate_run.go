@@ -172,7 +172,7 @@ func (p *WindowsUpdate) round(ctx context.Context, e *Env, st *updateState) (don
 	if len(filters) == 0 {
 		filters = []string{updateFilter}
 	}
-	text, err := program("windows-update", struct {
+	text, err := guestProgram("windows-update", struct {
 		Criteria string   `json:"criteria"`
 		Filters  []string `json:"filters"`
 		Limit    int      `json:"limit"`
