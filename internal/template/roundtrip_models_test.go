@@ -319,6 +319,8 @@ func (m *making) obey(s provisioner.Settings) {
 		s.ManifestFile = m.path("manifest")
 	case *provisioner.InSpec:
 		s.Profile = m.of("profile", m.path("profile"), "https://example.com/"+m.text("profile"))
+		one(&s.Backend, "ssh", "winrm", "local")
+		s.LocalPort %= 65536
 	case *provisioner.PuppetMasterless:
 		s.ManifestFile = m.path("manifest")
 		one(&s.GuestOSType, "unix", "Windows")
