@@ -143,24 +143,9 @@ func (st *updateState) save(e *Env) error {
 // reboot restarts the guest once, however often it is called.
 func (p *WindowsUpdate) reboot(ctx context.Context, e *Env, st *updateState) error {
 	limit := cmp.Or(p.RestartTimeout, updateRestart)
-	short, stop := within(ctx, e.Clock, limit, fmt.Sprintf("the guest was not back after %s; raise restart_timeout if it is still at work on its updates", limit))
-	defer stop()
-	e.progress("restarting the guest")
-	f, err := e.Comm.Ready(short)
-	if err != nil {
-		return fmt.Errorf("cannot restart the guest for its updates: %w", err)
-	}
-	if st.Before.IsZero() {
-		st.Before = f.Boot
-		if err := st.save(e); err != nil {
-			return err
-		}
-	}
-	before := restartState{st.Before}
-	if !before.back(f.Boot) {
-		if err := (&WindowsRestart{}).restart(short, e, before); err != nil {
-			return err
-		}
+	late := fmt.Sprintf("the guest was not back after %s; raise restart_timeout if it is still at work on its updates", limit)
+	if err := restartGuest(ctx, e, limit, late, &st.Before, func() error { return st.save(e) }); err != nil {
+		return err
 	}
 	st.Restart, st.Before = false, time.Time{}
 	return st.save(e)

@@ -75,6 +75,8 @@ func (p *process) verb(first string) int {
 		return 0
 	case "fetch/1":
 		return p.fetch(a)
+	case "dsc/1":
+		return p.desiredState(rest)
 	case "windows-update/1":
 		return p.windowsUpdate(a)
 	case "discard/1":
