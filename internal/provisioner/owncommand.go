@@ -94,7 +94,7 @@ func (e *Env) once(id string, do func() error) error {
 }
 
 // fillCommand fills in a command of the template's.
-func fillCommand(option, text string, data map[string]string) (string, error) {
+func fillCommand[V any](option, text string, data map[string]V) (string, error) {
 	t, err := template.New(option).Option("missingkey=error").Parse(text)
 	if err != nil {
 		return "", fmt.Errorf("cannot read %s: %w", option, err)
