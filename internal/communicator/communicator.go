@@ -25,7 +25,7 @@ type Output func(stream, line string)
 // process dies, and a second Run with the same ID follows it instead of starting it again.
 type Script struct {
 	ID     string            // unique in the guest for this build: the step's id; [a-z0-9-]
-	Shell  string            // "powershell", "cmd" or "sh"
+	Shell  string            // "powershell", "pwsh" (PowerShell 7), "cmd" or "sh"
 	Text   string            // the script itself; may hold secrets, so it travels over standard input only
 	Path   string            // or: a script file that is in the guest already
 	Env    map[string]string // environment; may hold secrets

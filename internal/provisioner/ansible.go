@@ -1,6 +1,8 @@
 package provisioner
 
 import (
+	"cmp"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -25,29 +27,29 @@ type Ansible struct {
 	EmptyGroups []string `hcl:"empty_groups"`
 	// HostAlias is the guest's name in the inventory; "default" if not set.
 	HostAlias string `hcl:"host_alias"`
-	// User is who Ansible signs in as; the communicator's user if not set.
+	// User is who Ansible signs in as with use_proxy = false; otherwise, and if not set, the communicator's user.
 	User string `hcl:"user"`
-	// LocalPort is the port of the local SSH proxy.
+	// LocalPort is the port of this machine's loopback that leads to the guest, or the first free one of the ten from there; any if not set.
 	LocalPort int `hcl:"local_port"`
-	// SSHHostKeyFile is the proxy's host key.
+	// SSHHostKeyFile has no effect: it is the key of Packer's proxy, and there is none here.
 	SSHHostKeyFile string `hcl:"ssh_host_key_file"`
-	// SSHAuthorizedKeyFile is the key that the proxy lets in.
+	// SSHAuthorizedKeyFile has no effect: it is for Packer's proxy.
 	SSHAuthorizedKeyFile string `hcl:"ssh_authorized_key_file"`
-	// AnsibleProxyKeyType is the kind of the proxy's key: ECDSA (default) or RSA.
+	// AnsibleProxyKeyType has no effect: it is for Packer's proxy (ECDSA or RSA).
 	AnsibleProxyKeyType string `hcl:"ansible_proxy_key_type"`
-	// SFTPCommand is the guest's SFTP server.
+	// SFTPCommand has no effect: the guest's own SSH server serves files.
 	SFTPCommand string `hcl:"sftp_command"`
-	// SkipVersionCheck does not ask for Ansible's version first.
+	// SkipVersionCheck does not look for the program when the template is validated, nor ask for its version.
 	SkipVersionCheck bool `hcl:"skip_version_check"`
-	// UseSFTP copies files by SFTP.
+	// UseSFTP copies files by SFTP only; otherwise Ansible tries SFTP first and then SCP.
 	UseSFTP bool `hcl:"use_sftp"`
 	// InventoryDirectory is where the inventory is written.
 	InventoryDirectory string `hcl:"inventory_directory"`
-	// InventoryFileTemplate is the template of its line for the guest.
+	// InventoryFileTemplate is the template of its line for the guest, with .HostAlias, .Host, .User and .Port.
 	InventoryFileTemplate string `hcl:"inventory_file_template"`
-	// InventoryFile is an inventory to use instead.
+	// InventoryFile is an inventory to use instead. A host in it that has the name host_alias is the guest.
 	InventoryFile string `hcl:"inventory_file"`
-	// KeepInventoryFile leaves the inventory behind.
+	// KeepInventoryFile leaves the inventory behind; no password or key is in it.
 	KeepInventoryFile bool `hcl:"keep_inventory_file"`
 	// GalaxyFile lists roles and collections to install first.
 	GalaxyFile string `hcl:"galaxy_file"`
@@ -61,9 +63,10 @@ type Ansible struct {
 	RolesPath string `hcl:"roles_path"`
 	// CollectionsPath is where collections are installed.
 	CollectionsPath string `hcl:"collections_path"`
-	// UseProxy reaches the guest through a local SSH proxy over the communicator; true if not set.
+	// UseProxy: false lets user be who signs in. There is no proxy: Ansible speaks to the guest's own SSH or WinRM, through a port of this
+	// machine's loopback, in every case.
 	UseProxy *bool `hcl:"use_proxy"`
-	// AnsibleWinRMUseHTTP reaches WinRM without TLS.
+	// AnsibleWinRMUseHTTP speaks HTTP on this machine's loopback; to the guest it is HTTPS all the same.
 	AnsibleWinRMUseHTTP bool `hcl:"ansible_winrm_use_http"`
 }
 
@@ -79,6 +82,38 @@ func (p *Ansible) Check(c *Check) {
 		c.fail("local_port", "", "local_port is %d", p.LocalPort)
 	}
 	c.oneOf("ansible_proxy_key_type", p.AnsibleProxyKeyType, "ECDSA", "RSA")
+	const noProxy = "Ansible speaks to the guest itself, without Packer's proxy"
+	c.ignored("ssh_host_key_file", p.SSHHostKeyFile != "", noProxy)
+	c.ignored("ssh_authorized_key_file", p.SSHAuthorizedKeyFile != "", noProxy)
+	c.ignored("ansible_proxy_key_type", p.AnsibleProxyKeyType != "", noProxy)
+	c.ignored("sftp_command", p.SFTPCommand != "", "the guest's own SSH server serves files")
+	if p.User != "" && (p.UseProxy == nil || *p.UseProxy) {
+		c.warn("user", "set use_proxy = false for it to be who signs in, or remove user", "user has no effect: Ansible signs in as the communicator's user, as everything behind Packer's proxy does")
+	}
+	if p.InventoryFile != "" {
+		c.ignored("groups", len(p.Groups) > 0, "inventory_file has the groups")
+		c.ignored("empty_groups", len(p.EmptyGroups) > 0, "inventory_file has the groups")
+		c.ignored("inventory_file_template", p.InventoryFileTemplate != "", "inventory_file is used instead")
+		c.ignored("inventory_directory", p.InventoryDirectory != "", "inventory_file is used instead")
+		c.ignored("keep_inventory_file", p.KeepInventoryFile, "inventory_file is never removed")
+	}
+	if p.InventoryFileTemplate != "" {
+		if _, err := p.inventoryLine(Connection{User: "u", Host: "h"}, 1); err != nil {
+			c.fail("inventory_file_template", "it knows .HostAlias, .Host, .User and .Port", "%v", err)
+		}
+	}
+	for option, set := range map[string]bool{"galaxy_force_install": p.GalaxyForceInstall, "galaxy_force_with_deps": p.GalaxyForceWithDeps} {
+		c.ignored(option, set && p.GalaxyFile == "", "there is no galaxy_file")
+	}
+	if command := cmp.Or(p.Command, ansibleProgram); !p.SkipVersionCheck && !c.there(command) {
+		c.warn("command", "install it (Debian: apt-get install ansible-core, and for WinRM python3-winrm) before the build", "there is no %s on this machine, and a build runs it here", command)
+	}
+}
+
+// there reports whether a program can be found on this machine.
+func (c *Check) there(command string) bool {
+	_, err := exec.LookPath(command)
+	return err == nil
 }
 
 // Summary is a phrase for a step's title.

@@ -20,10 +20,10 @@ type File struct {
 	Source string `hcl:"source"`
 	// Sources are several of them.
 	Sources []string `hcl:"sources"`
-	// SourceURI is the address of a file that the guest downloads; SHA256 is its checksum in lower-case hexadecimal. Only Image
+	// SourceURI is the address of a file that is fetched; SHA256 is its checksum in lower-case hexadecimal. Only Image
 	// Builder's language has them.
-	SourceURI string `hcl:"-" json:",omitempty"`
-	SHA256    string `hcl:"-" json:",omitempty"`
+	SourceURI image.Text `hcl:"-" json:",omitzero"`
+	SHA256    string     `hcl:"-" json:",omitempty"`
 	// Content is the file's text, instead of a source.
 	Content image.Text `hcl:"content"`
 	// Destination is where it goes; one that ends in / or \ is a folder in which a file keeps its name.
@@ -42,7 +42,7 @@ var (
 // Check reports what is wrong.
 func (p *File) Check(c *Check) {
 	n := 0
-	for _, set := range []bool{p.Source != "", len(p.Sources) > 0, !p.Content.IsZero(), p.SourceURI != ""} {
+	for _, set := range []bool{p.Source != "", len(p.Sources) > 0, !p.Content.IsZero(), !p.SourceURI.IsZero()} {
 		if set {
 			n++
 		}
@@ -51,7 +51,7 @@ func (p *File) Check(c *Check) {
 		c.fail("source", "set source, sources or content", "exactly one of source, sources and content must be set")
 	}
 	checkURI(c, p.SourceURI, p.SHA256)
-	for _, f := range BuiltIn(p.SourceURI) {
+	for _, f := range BuiltIn(p.SourceURI.Reveal()) {
 		c.warn("source", f.Remedy, "%s", f.Summary)
 	}
 	if p.Destination == "" {
@@ -62,7 +62,7 @@ func (p *File) Check(c *Check) {
 	}
 	switch p.Direction {
 	case "", "upload":
-		if p.Generated || p.SourceURI != "" {
+		if p.Generated || !p.SourceURI.IsZero() {
 			break
 		}
 		if p.Source != "" {
@@ -87,10 +87,8 @@ func (p *File) Check(c *Check) {
 	}
 }
 
-// Limits lists the options that Run cannot honour.
-func (p *File) Limits() []Limit {
-	return limitsOf(limit{"sourceUri", p.SourceURI != "", "a file at an address is fetched by the managed service only; download it and name it as source"})
-}
+// Addresses are what it fetches.
+func (p *File) Addresses() []URI { return addressesOf(p.SourceURI, p.SHA256) }
 
 // folder reports whether a destination names a folder to put things in.
 func folder(s string) bool { return strings.HasSuffix(s, "/") || strings.HasSuffix(s, `\`) }
@@ -106,6 +104,13 @@ func (p *File) Run(ctx context.Context, e *Env) error {
 		}
 		text := p.Content.Reveal()
 		return e.Comm.Upload(ctx, p.Destination, strings.NewReader(text), int64(len(text)))
+	}
+	if !p.SourceURI.IsZero() {
+		dest := p.Destination
+		if folder(dest) {
+			dest = under(dest, nameAt(p.SourceURI))
+		}
+		return e.fetchFile(ctx, URI{p.SourceURI, p.SHA256}, dest)
 	}
 	sources := p.Sources
 	if p.Source != "" {
@@ -216,8 +221,8 @@ func (p *File) Summary() string {
 	}
 	what := "content"
 	switch {
-	case p.SourceURI != "":
-		what = base(p.SourceURI)
+	case !p.SourceURI.IsZero():
+		what = nameAt(p.SourceURI)
 	case p.Source != "":
 		what = base(p.Source)
 	case len(p.Sources) > 0:

@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -21,8 +22,8 @@ type PowerShell struct {
 	// Scripts are local script files, run in this order.
 	Scripts []string `hcl:"scripts"`
 	// URI is the https address of a script; SHA256 is its checksum in lower-case hexadecimal. Only Image Builder's language has them.
-	URI    string `hcl:"-" json:",omitempty"`
-	SHA256 string `hcl:"-" json:",omitempty"`
+	URI    image.Text `hcl:"-" json:",omitzero"`
+	SHA256 string     `hcl:"-" json:",omitempty"`
 	// EnvironmentVars are variables for the scripts, each "NAME=value".
 	EnvironmentVars []image.Text `hcl:"environment_vars"`
 	// Env is variables for the scripts, by name; it wins over environment_vars.
@@ -39,23 +40,23 @@ type PowerShell struct {
 	PauseAfter time.Duration `hcl:"pause_after"`
 	// DebugMode traces the script's lines with Set-PSDebug: 0, 1 or 2.
 	DebugMode int `hcl:"debug_mode"`
-	// SkipClean has no effect: the build's folder in the guest is removed as a whole.
+	// SkipClean leaves script and variables in the guest as files; otherwise nothing of them stays.
 	SkipClean bool `hcl:"skip_clean"`
-	// StartRetryTimeout has no effect: starting is repeated until the step's time is up, and never starts a script twice.
+	// StartRetryTimeout is how long the guest may take until it answers; as long as the step may if not set. No script is started twice.
 	StartRetryTimeout time.Duration `hcl:"start_retry_timeout"`
-	// UsePwsh runs scripts in PowerShell 7 instead of Windows PowerShell.
+	// UsePwsh runs scripts in PowerShell 7 (pwsh.exe), which must be in the guest, instead of Windows PowerShell.
 	UsePwsh bool `hcl:"use_pwsh"`
-	// RemotePath has no effect: scripts live in the build's own folder.
+	// RemotePath puts the script there; otherwise it lives in the build's own folder.
 	RemotePath string `hcl:"remote_path"`
-	// RemoteEnvVarPath has no effect: variables are not kept in a file.
+	// RemoteEnvVarPath puts the variables there as a script; otherwise they are in no file.
 	RemoteEnvVarPath string `hcl:"remote_env_var_path"`
-	// ExecuteCommand is the command that runs the script.
+	// ExecuteCommand is the command that runs the script, with {{.Path}} and with {{.Vars}}, the file of variables.
 	ExecuteCommand string `hcl:"execute_command"`
-	// ElevatedExecuteCommand is the command that runs it for elevated_user.
+	// ElevatedExecuteCommand is the command that runs it for elevated_user, with the same words.
 	ElevatedExecuteCommand string `hcl:"elevated_execute_command"`
-	// EnvVarFormat has no effect: variables are set without a format.
+	// EnvVarFormat is how a variable is written into the file of variables; `$env:%s="%s"; ` if not set.
 	EnvVarFormat string `hcl:"env_var_format"`
-	// ElevatedEnvVarFormat has no effect: variables are set without a format.
+	// ElevatedEnvVarFormat is the same for elevated_user.
 	ElevatedEnvVarFormat string `hcl:"elevated_env_var_format"`
 	// Binary has no effect: scripts keep their line ends.
 	Binary bool `hcl:"binary"`
@@ -85,31 +86,102 @@ func (p *PowerShell) Check(c *Check) {
 	if p.PauseAfter < 0 {
 		c.fail("pause_after", "use a time like 30s", "pause_after is negative")
 	}
-	c.ignored("remote_path", p.RemotePath != "", "scripts live in the build's own folder in the guest")
-	c.ignored("remote_env_var_path", p.RemoteEnvVarPath != "", "variables are not kept in a file")
-	c.ignored("env_var_format", p.EnvVarFormat != "", "variables are set without a format")
-	c.ignored("elevated_env_var_format", p.ElevatedEnvVarFormat != "", "variables are set without a format")
-	c.ignored("skip_clean", p.SkipClean, "the build's folder in the guest is removed as a whole")
-	c.ignored("start_retry_timeout", p.StartRetryTimeout != 0, "starting is repeated until the step's time is up")
+	c.checkCommand("execute_command", p.ExecuteCommand, "Path", "Vars")
+	c.checkCommand("elevated_execute_command", p.ElevatedExecuteCommand, "Path", "Vars")
+	elevated := p.ElevatedUser != ""
+	c.ignored("elevated_execute_command", p.ElevatedExecuteCommand != "" && !elevated, "elevated_user is not set")
+	c.ignored("elevated_env_var_format", p.ElevatedEnvVarFormat != "" && !elevated, "elevated_user is not set")
+	c.ignored("execute_command", p.ExecuteCommand != "" && elevated, "elevated_execute_command counts with elevated_user")
+	c.ignored("env_var_format", p.EnvVarFormat != "" && elevated, "elevated_env_var_format counts with elevated_user")
+	if p.StartRetryTimeout < 0 {
+		c.fail("start_retry_timeout", "use a time like 5m", "start_retry_timeout is negative")
+	}
 	c.ignored("binary", p.Binary, "scripts keep their line ends")
 }
 
 // Limits lists the options that Run cannot honour.
 func (p *PowerShell) Limits() []Limit {
-	const own = "Ingot starts scripts its own way, so that they survive a lost connection"
-	return limitsOf(limit{"execute_command", p.ExecuteCommand != "", own}, limit{"elevated_execute_command", p.ElevatedExecuteCommand != "", own},
-		limit{"use_pwsh", p.UsePwsh, "scripts run in Windows PowerShell 5.1, which every Windows image has"},
-		limit{"debug_mode", p.DebugMode > 0 && len(p.Inline) == 0, "a script file is run as it is; put Set-PSDebug into it"},
-		limit{"scriptUri", p.URI != "", "a script at an address is fetched by the managed service only; download it and name the file"})
+	return limitsOf(limit{"execution_policy", p.byCommand() && strings.EqualFold(p.ExecutionPolicy, "allsigned"), "with a command, path or format of your own the file of variables is a script that nobody signed"})
 }
+
+// byCommand reports whether a command runs the script as a file of the guest's: when the template says how, or where.
+func (p *PowerShell) byCommand() bool {
+	elevated := p.ElevatedUser != ""
+	return p.RemotePath != "" || p.RemoteEnvVarPath != "" || p.SkipClean || p.DebugMode > 0 && len(p.Inline) == 0 ||
+		!elevated && (p.ExecuteCommand != "" || p.EnvVarFormat != "") || elevated && (p.ElevatedExecuteCommand != "" || p.ElevatedEnvVarFormat != "")
+}
+
+// command is Packer's own for a script file or an inline script (https://developer.hashicorp.com/packer/docs/provisioners/powershell).
+func (p *PowerShell) command() string {
+	if own := p.ElevatedExecuteCommand; own != "" && p.ElevatedUser != "" {
+		return own
+	} else if p.ExecuteCommand != "" && p.ElevatedUser == "" {
+		return p.ExecuteCommand
+	}
+	program := "powershell"
+	if p.UsePwsh {
+		program = "pwsh"
+	}
+	if policy := strings.ToLower(p.ExecutionPolicy); policy != "none" {
+		program += " -executionpolicy " + cmp.Or(policy, "bypass")
+	}
+	debug := ""
+	if p.DebugMode > 0 && len(p.Inline) == 0 {
+		debug = fmt.Sprintf("Set-PsDebug -Trace %d;", p.DebugMode)
+	}
+	return program + ` -command "& { $ProgressPreference = 'SilentlyContinue';` + debug + `. '{{.Vars}}'; &'{{.Path}}'; exit $LastExitCode }"`
+}
+
+// script runs one script: handed over as it is, or by a command.
+func (p *PowerShell) script(ctx context.Context, e *Env, s communicator.Script, text, what string) error {
+	if !p.byCommand() {
+		s.Text = text
+		if len(p.Inline) == 0 {
+			s.Text = p.fileText(text)
+		}
+		return runScript(ctx, e, s, what, p.ValidExitCodes)
+	}
+	format := cmp.Or(p.EnvVarFormat, psVariable)
+	if p.ElevatedUser != "" {
+		format = cmp.Or(p.ElevatedEnvVarFormat, psVariable)
+	}
+	// Windows PowerShell reads a file without a byte order mark in the machine's own code page.
+	return ownCommand{id: s.ID, what: what, text: byteOrderMark + text, path: cmp.Or(p.RemotePath, "C:/Windows/Temp/script-"+s.ID+".ps1"),
+		vars: byteOrderMark + formatted(s.Env, format, psValue.Replace), varsPath: cmp.Or(p.RemoteEnvVarPath, "C:/Windows/Temp/packer-ps-env-vars-"+s.ID+".ps1"),
+		command: p.command(), script: s, keep: p.SkipClean, codes: p.ValidExitCodes}.run(ctx, e)
+}
+
+const (
+	psVariable    = `$env:%s="%s"; `
+	byteOrderMark = "\ufeff"
+)
+
+// Addresses are what it fetches.
+func (p *PowerShell) Addresses() []URI { return addressesOf(p.URI, p.SHA256) }
 
 // Run runs the scripts one after the other. A script that ran to its end in an earlier call is followed, not started again.
 func (p *PowerShell) Run(ctx context.Context, e *Env) error {
 	s := communicator.Script{ID: e.StepID, Shell: "powershell", Env: environment(e, p.EnvironmentVars, p.Env),
 		User: p.ElevatedUser, Secret: p.ElevatedPassword.Reveal(), Policy: strings.ToLower(p.ExecutionPolicy)}
+	if p.UsePwsh {
+		s.Shell = "pwsh"
+	}
+	if err := waitForGuest(ctx, e, p.StartRetryTimeout, "powershell"); err != nil {
+		return err
+	}
 	if len(p.Inline) > 0 {
-		s.Text = wrapInline(joined(p.Inline, "\r\n"), p.DebugMode)
-		if err := runScript(ctx, e, s, "powershell inline", p.ValidExitCodes); err != nil {
+		if err := p.script(ctx, e, s, wrapInline(joined(p.Inline, "\r\n"), p.DebugMode), "powershell inline"); err != nil {
+			return err
+		}
+	}
+	if !p.URI.IsZero() {
+		text, err := e.fetchScript(ctx, URI{p.URI, p.SHA256})
+		if err != nil {
+			return err
+		}
+		name := nameAt(p.URI)
+		e.progress("running %s", name)
+		if err := p.script(ctx, e, s, text, "powershell script "+name); err != nil {
 			return err
 		}
 	}
@@ -119,17 +191,12 @@ func (p *PowerShell) Run(ctx context.Context, e *Env) error {
 		if err != nil {
 			return err
 		}
-		// A signed script must stay byte for byte; the others report the exit code of the last program they ran, as
-		// Packer's "& script; exit $LastExitCode" does.
-		if s.Policy != "allsigned" {
-			text += "\r\nexit $LASTEXITCODE\r\n"
-		}
-		s.Text, s.ID = text, e.StepID
+		s.ID = e.StepID
 		if len(files) > 1 {
 			s.ID = fmt.Sprintf("%s-%d", e.StepID, i+1)
 		}
 		e.progress("running %s", filepath.Base(f))
-		if err := runScript(ctx, e, s, "powershell script "+filepath.Base(f), p.ValidExitCodes); err != nil {
+		if err := p.script(ctx, e, s, text, "powershell script "+filepath.Base(f)); err != nil {
 			return err
 		}
 	}
@@ -138,6 +205,15 @@ func (p *PowerShell) Run(ctx context.Context, e *Env) error {
 		return e.Clock.Sleep(ctx, p.PauseAfter)
 	}
 	return nil
+}
+
+// fileText is a script file as it is run: a signed one must stay byte for byte; the others report the exit code of the last program
+// they ran, as Packer's "& script; exit $LastExitCode" does.
+func (p *PowerShell) fileText(text string) string {
+	if strings.EqualFold(p.ExecutionPolicy, "allsigned") {
+		return text
+	}
+	return text + "\r\nexit $LASTEXITCODE\r\n"
 }
 
 func (p *PowerShell) files() []string {
@@ -168,8 +244,8 @@ func (p *PowerShell) Summary() string {
 	if len(p.Inline) > 0 {
 		return "powershell, " + count(len(p.Inline), "inline line")
 	}
-	if p.URI != "" {
-		return "powershell, " + base(p.URI)
+	if !p.URI.IsZero() {
+		return "powershell, " + nameAt(p.URI)
 	}
 	if f := p.files(); len(f) == 1 {
 		return "powershell, " + filepath.Base(f[0])

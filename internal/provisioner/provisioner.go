@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -210,6 +211,12 @@ type Env struct {
 	// Save keeps v for a later Run of the same step, in this process or another; Load reads it and reports whether there was any.
 	Save func(v any) error
 	Load func(v any) (bool, error)
+	// Connection is how Comm reaches the guest, for programs of this machine; nil: they cannot.
+	Connection func(ctx context.Context) (Connection, error)
+	// HTTP fetches what is at an address; nil: as this machine's environment says (HTTPS_PROXY).
+	HTTP *http.Client
+	// Pinned is the SHA-256 of what was at an address when the build began, or ""; nil: not known.
+	Pinned func(address image.Text) string
 }
 
 func (e *Env) progress(format string, args ...any) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -18,9 +17,9 @@ import (
 
 // checkScripts judges what every shell provisioner has: exactly one of inline, script and scripts; readable files; variables. What
 // only Windows does to a script is looked for where windows says so.
-func checkScripts(c *Check, inline []image.Text, script *string, scripts []string, uri string, vars []image.Text, windows bool) {
+func checkScripts(c *Check, inline []image.Text, script *string, scripts []string, uri image.Text, vars []image.Text, windows bool) {
 	n := 0
-	for _, set := range []bool{len(inline) > 0, *script != "", len(scripts) > 0, uri != ""} {
+	for _, set := range []bool{len(inline) > 0, *script != "", len(scripts) > 0, !uri.IsZero()} {
 		if set {
 			n++
 		}
@@ -39,24 +38,12 @@ func checkScripts(c *Check, inline []image.Text, script *string, scripts []strin
 	}
 	c.variables("environment_vars", vars)
 	c.scan(inline, *script, scripts, windows)
-	for _, f := range BuiltIn(uri) {
+	for _, f := range BuiltIn(uri.Reveal()) {
 		c.warn("scriptUri", f.Remedy, "%s", f.Summary)
 	}
 }
 
 var checksum = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
-// checkURI judges a script or file at an address, which only Image Builder's language has.
-func checkURI(c *Check, uri, sum string) {
-	if sum != "" && !checksum.MatchString(sum) {
-		c.fail("sha256Checksum", "write the SHA-256 as 64 lower-case hexadecimal digits", "sha256Checksum is no checksum: %q", sum)
-	}
-	if u, err := url.Parse(uri); uri != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
-		c.fail("scriptUri", "write https://…", "%q is no address", uri)
-	} else if uri != "" && u.Scheme == "http" {
-		c.warn("scriptUri", "use https", "%q is fetched without encryption: whoever is in between can change it", uri)
-	}
-}
 
 // environment joins what the step hands in with what the template sets, which wins.
 func environment(e *Env, vars []image.Text, env map[string]image.Text) map[string]string {
@@ -90,6 +77,11 @@ func readScript(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot read script: %w", err)
 	}
+	return decodeScript(b), nil
+}
+
+// decodeScript is a script's bytes as UTF-8 without a byte order mark.
+func decodeScript(b []byte) string {
 	if len(b) >= 2 && (b[0] == 0xff && b[1] == 0xfe || b[0] == 0xfe && b[1] == 0xff) {
 		little := b[0] == 0xff
 		var u []uint16
@@ -100,9 +92,9 @@ func readScript(path string) (string, error) {
 				u = append(u, uint16(b[i+1])|uint16(b[i])<<8)
 			}
 		}
-		return string(utf16.Decode(u)), nil
+		return string(utf16.Decode(u))
 	}
-	return strings.TrimPrefix(string(b), "\ufeff"), nil
+	return strings.TrimPrefix(string(b), "\ufeff")
 }
 
 // tail is how many of the last lines of stderr an error shows.

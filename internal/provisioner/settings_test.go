@@ -34,7 +34,7 @@ func TestCheck(t *testing.T) {
 		want string // "" for none
 	}{
 		{&Shell{Inline: text("true")}, ""}, {&Shell{}, "nothing to run"}, {&Shell{Inline: text("a"), Script: "s.ps1"}, "only one of"}, {&Shell{Inline: text("a"), RemotePath: "/x", RemoteFolder: "/y"}, "exclude one another"},
-		{&Shell{URI: "https://example.com/x.sh", SHA256: strings.Repeat("a", 64)}, ""}, {&Shell{URI: "https://example.com/x.sh", SHA256: "AA"}, "no checksum"}, {&Shell{URI: "x.sh"}, "no address"}, {&Shell{Script: "nope"}, "cannot find nope"},
+		{&Shell{URI: image.Plain("https://example.com/x.sh"), SHA256: strings.Repeat("a", 64)}, ""}, {&Shell{URI: image.Plain("https://example.com/x.sh"), SHA256: "AA"}, "no checksum"}, {&Shell{URI: image.Plain("x.sh")}, "no address"}, {&Shell{Script: "nope"}, "cannot find nope"},
 		{&Shell{Inline: text("a"), EnvironmentVars: text("A")}, "not NAME=value"},
 		{&ShellLocal{Command: image.Plain("a")}, ""}, {&ShellLocal{Command: image.Plain("a"), Inline: text("b")}, "exclude one another"}, {&ShellLocal{Inline: text("a"), OnlyOn: []string{"amiga"}}, "amiga"}, {&ShellLocal{}, "nothing to run"},
 		{&PowerShell{Inline: text("a")}, ""}, {&PowerShell{Inline: text("a"), ExecuteCommand: "x", UsePwsh: true}, ""}, {&PowerShell{Inline: text("a"), ExecutionPolicy: "lax"}, "unknown execution_policy"}, {&PowerShell{Inline: text("a"), DebugMode: 3}, "debug_mode is 3"},
@@ -45,7 +45,7 @@ func TestCheck(t *testing.T) {
 		{&WindowsUpdate{UpdateLimit: -1}, "update_limit is negative"}, {&WindowsUpdate{UpdateMaxRetries: -1}, "update_max_retries is negative"},
 		{&File{Source: "f.txt", Destination: "C:/"}, ""}, {&File{Destination: "C:/"}, "exactly one of"}, {&File{Source: "f.txt"}, "destination is missing"}, {&File{Source: "nope", Destination: "C:/"}, "cannot find nope"}, {&File{Source: "nope", Destination: "C:/", Generated: true}, ""},
 		{&File{Source: "C:/x", Destination: "out/", Direction: "download"}, ""}, {&File{Content: image.Plain("a"), Destination: "x", Direction: "download"}, "nothing to download"}, {&File{Source: "f.txt", Destination: "x", Direction: "sideways"}, "unknown direction"},
-		{&File{SourceURI: "https://example.com/a", Destination: "C:/a"}, ""},
+		{&File{SourceURI: image.Plain("https://example.com/a"), Destination: "C:/a"}, ""},
 		{&Ansible{PlaybookFile: "f.txt"}, ""}, {&Ansible{}, "playbook_file is missing"}, {&Ansible{PlaybookFile: "nope"}, "cannot find nope"}, {&Ansible{PlaybookFile: "f.txt", LocalPort: 70000}, "local_port"}, {&Ansible{PlaybookFile: "f.txt", AnsibleProxyKeyType: "DSA"}, "DSA"},
 		{&Ansible{PlaybookFile: "f.txt", AnsibleEnvVars: text("A")}, "not NAME=value"},
 		{&AnsibleLocal{PlaybookFiles: []string{"f.txt"}}, ""}, {&AnsibleLocal{}, "exactly one of"}, {&AnsibleLocal{PlaybookFile: "f.txt", RolePaths: []string{"nope"}}, "cannot find nope"},
@@ -162,8 +162,8 @@ func TestLimits(t *testing.T) {
 		s    Limited
 		want string
 	}{
-		{&PowerShell{Inline: text("a")}, ""}, {&PowerShell{ExecuteCommand: "x"}, "execute_command"}, {&PowerShell{UsePwsh: true}, "use_pwsh"}, {&PowerShell{DebugMode: 1, Script: "s"}, "debug_mode"}, {&PowerShell{URI: "https://x"}, "scriptUri"},
-		{&WindowsShell{ExecuteCommand: "x"}, "execute_command"}, {&File{SourceURI: "https://x"}, "sourceUri"}, {&File{Source: "x"}, ""},
+		{&PowerShell{Inline: text("a")}, ""}, {&PowerShell{ExecuteCommand: "x", UsePwsh: true, DebugMode: 1, Script: "s", ExecutionPolicy: "none"}, ""},
+		{&PowerShell{ExecutionPolicy: "AllSigned", Inline: text("a")}, ""}, {&PowerShell{ExecutionPolicy: "AllSigned", RemotePath: "C:/x.ps1"}, "execution_policy"},
 	} {
 		l := c.s.Limits()
 		if c.want == "" && len(l) > 0 || c.want != "" && (len(l) != 1 || l[0].Option != c.want || l[0].Why == "" || l[0].Remedy == "") {

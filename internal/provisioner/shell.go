@@ -27,8 +27,8 @@ type Shell struct {
 	// Scripts are local script files, run in this order.
 	Scripts []string `hcl:"scripts"`
 	// URI is the https address of a script; SHA256 is its checksum in lower-case hexadecimal. Only Image Builder's language has them.
-	URI    string `hcl:"-" json:",omitempty"`
-	SHA256 string `hcl:"-" json:",omitempty"`
+	URI    image.Text `hcl:"-" json:",omitzero"`
+	SHA256 string     `hcl:"-" json:",omitempty"`
 	// EnvironmentVars are variables for the scripts, each "NAME=value".
 	EnvironmentVars []image.Text `hcl:"environment_vars"`
 	// Env is variables for the scripts, by name; it wins over environment_vars.
@@ -75,10 +75,8 @@ func (p *Shell) Check(c *Check) {
 	}
 }
 
-// Limits lists the options that Run cannot honour.
-func (p *Shell) Limits() []Limit {
-	return limitsOf(limit{"scriptUri", p.URI != "", "a script at an address is fetched by the managed service only; download it and name the file"})
-}
+// Addresses are what it fetches.
+func (p *Shell) Addresses() []URI { return addressesOf(p.URI, p.SHA256) }
 
 // The defaults of Packer's shell provisioner (https://developer.hashicorp.com/packer/docs/provisioners/shell).
 const (
@@ -110,6 +108,13 @@ func (p *Shell) Run(ctx context.Context, e *Env) error {
 			return err
 		}
 		list = append(list, script{"shell script " + filepath.Base(f), text})
+	}
+	if !p.URI.IsZero() {
+		text, err := e.fetchScript(ctx, URI{p.URI, p.SHA256})
+		if err != nil {
+			return err
+		}
+		list = append(list, script{"shell script " + nameAt(p.URI), strings.ReplaceAll(text, "\r\n", "\n")})
 	}
 	for i, s := range list {
 		id := e.StepID
@@ -231,8 +236,8 @@ func (p *Shell) Summary() string {
 	switch {
 	case len(p.Inline) > 0:
 		return "shell, " + count(len(p.Inline), "inline line")
-	case p.URI != "":
-		return "shell, " + base(p.URI)
+	case !p.URI.IsZero():
+		return "shell, " + nameAt(p.URI)
 	case p.Script != "":
 		return "shell, " + filepath.Base(p.Script)
 	}

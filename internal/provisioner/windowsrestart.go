@@ -194,3 +194,26 @@ func (p *WindowsRestart) Summary() string { return "windows-restart" }
 
 // Estimate is what a restart without updates takes.
 func (p *WindowsRestart) Estimate() time.Duration { return 90 * time.Second }
+
+// restartGuest restarts the guest once, however often it is called, and waits until it is back. before is when the guest had started; it is
+// set and saved before the restart.
+func restartGuest(ctx context.Context, e *Env, limit time.Duration, late string, before *time.Time, save func() error) error {
+	short, stop := within(ctx, e.Clock, limit, late)
+	defer stop()
+	e.progress("restarting the guest")
+	f, err := e.Comm.Ready(short)
+	if err != nil {
+		return fmt.Errorf("cannot restart the guest: %w", err)
+	}
+	if before.IsZero() {
+		*before = f.Boot
+		if err := save(); err != nil {
+			return err
+		}
+	}
+	st := restartState{*before}
+	if st.back(f.Boot) {
+		return nil
+	}
+	return (&WindowsRestart{}).restart(short, e, st)
+}

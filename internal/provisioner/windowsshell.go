@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -25,13 +26,13 @@ type WindowsShell struct {
 	Env map[string]image.Text `hcl:"env"`
 	// ValidExitCodes are the codes that mean success; 0 if not set.
 	ValidExitCodes []int `hcl:"valid_exit_codes"`
-	// StartRetryTimeout has no effect: starting is repeated until the step's time is up, and never starts a script twice.
+	// StartRetryTimeout is how long the guest may take until it answers; as long as the step may if not set. No script is started twice.
 	StartRetryTimeout time.Duration `hcl:"start_retry_timeout"`
-	// RemotePath has no effect: scripts live in the build's own folder.
+	// RemotePath puts the script there; otherwise it lives in the build's own folder.
 	RemotePath string `hcl:"remote_path"`
-	// ExecuteCommand is the command that runs the script.
+	// ExecuteCommand is the command that runs the script, with {{.Path}} and {{.Vars}}, the variables in env_var_format.
 	ExecuteCommand string `hcl:"execute_command"`
-	// EnvVarFormat has no effect: variables are set without a format.
+	// EnvVarFormat is how a variable is written before the command; `set "%s=%s" && ` if not set.
 	EnvVarFormat string `hcl:"env_var_format"`
 	// Binary has no effect: scripts keep their line ends.
 	Binary bool `hcl:"binary"`
@@ -44,24 +45,22 @@ var (
 
 // Check reports what is wrong.
 func (p *WindowsShell) Check(c *Check) {
-	checkScripts(c, p.Inline, &p.Script, p.Scripts, "", p.EnvironmentVars, true)
-	c.ignored("remote_path", p.RemotePath != "", "scripts live in the build's own folder in the guest")
-	c.ignored("env_var_format", p.EnvVarFormat != "", "variables are set without a format")
-	c.ignored("start_retry_timeout", p.StartRetryTimeout != 0, "starting is repeated until the step's time is up")
+	checkScripts(c, p.Inline, &p.Script, p.Scripts, image.Text{}, p.EnvironmentVars, true)
+	c.checkCommand("execute_command", p.ExecuteCommand, "Path", "Vars")
+	if p.StartRetryTimeout < 0 {
+		c.fail("start_retry_timeout", "use a time like 5m", "start_retry_timeout is negative")
+	}
 	c.ignored("binary", p.Binary, "scripts keep their line ends")
 }
 
-// Limits lists the options that Run cannot honour.
-func (p *WindowsShell) Limits() []Limit {
-	return limitsOf(limit{"execute_command", p.ExecuteCommand != "", "Ingot starts scripts its own way, so that they survive a lost connection"})
-}
-
-// Run runs the scripts one after the other.
+// Run runs the scripts one after the other. A script that ran to its end in an earlier call is followed, not started again.
 func (p *WindowsShell) Run(ctx context.Context, e *Env) error {
 	s := communicator.Script{ID: e.StepID, Shell: "cmd", Env: environment(e, p.EnvironmentVars, p.Env)}
+	if err := waitForGuest(ctx, e, p.StartRetryTimeout, "windows-shell"); err != nil {
+		return err
+	}
 	if len(p.Inline) > 0 {
-		s.Text = joined(p.Inline, "\r\n")
-		if err := runScript(ctx, e, s, "windows-shell inline", p.ValidExitCodes); err != nil {
+		if err := p.script(ctx, e, s, joined(p.Inline, "\r\n"), "windows-shell inline"); err != nil {
 			return err
 		}
 	}
@@ -71,16 +70,27 @@ func (p *WindowsShell) Run(ctx context.Context, e *Env) error {
 		if err != nil {
 			return err
 		}
-		s.Text, s.ID = text, e.StepID
+		s.ID = e.StepID
 		if len(files) > 1 {
 			s.ID = fmt.Sprintf("%s-%d", e.StepID, i+1)
 		}
 		e.progress("running %s", filepath.Base(f))
-		if err := runScript(ctx, e, s, "windows-shell script "+filepath.Base(f), p.ValidExitCodes); err != nil {
+		if err := p.script(ctx, e, s, text, "windows-shell script "+filepath.Base(f)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// script runs one script: handed over as it is, or by the template's command.
+func (p *WindowsShell) script(ctx context.Context, e *Env, s communicator.Script, text, what string) error {
+	if p.ExecuteCommand == "" && p.RemotePath == "" && p.EnvVarFormat == "" {
+		s.Text = text
+		return runScript(ctx, e, s, what, p.ValidExitCodes)
+	}
+	vars := formatted(s.Env, cmp.Or(p.EnvVarFormat, `set "%s=%s" && `), func(v string) string { return v })
+	return ownCommand{id: s.ID, what: what, text: text, path: cmp.Or(p.RemotePath, "C:/Windows/Temp/script-"+s.ID+".bat"), inlineVars: vars,
+		command: cmp.Or(p.ExecuteCommand, `{{.Vars}}"{{.Path}}"`), script: s, codes: p.ValidExitCodes}.run(ctx, e)
 }
 
 func (p *WindowsShell) files() []string {

@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -12,13 +13,14 @@ import (
 type WindowsUpdate struct {
 	// SearchCriteria is what the Windows Update Agent looks for; "BrowseOnly=0 and IsInstalled=0" if not set.
 	SearchCriteria string `hcl:"search_criteria"`
-	// Filters take each update in or out, the first that matches counts: "include:" or "exclude:" and a PowerShell expression over $_.
+	// Filters take each update in or out, the first that matches counts: "include:" or "exclude:" and a PowerShell expression over $_,
+	// an IUpdate of the Windows Update Agent. An update that none matches is left out; without filters every update is taken.
 	Filters []string `hcl:"filters"`
-	// UpdateLimit is how many updates are installed at once; 1000 if not set.
+	// UpdateLimit is how many updates are installed before the guest is searched again; 1000 if not set.
 	UpdateLimit int `hcl:"update_limit"`
-	// UpdateMaxRetries is how often a failed update is tried again; 5 if not set.
+	// UpdateMaxRetries is how often a failed update is tried again, each time after a restart; 5 if not set.
 	UpdateMaxRetries int `hcl:"update_max_retries"`
-	// RestartTimeout bounds each restart; 4h if not set.
+	// RestartTimeout bounds each restart; 4h if not set. The guest restarts only when an update wants it or one has failed.
 	RestartTimeout time.Duration `hcl:"restart_timeout"`
 	// Username runs the updates as this user; SYSTEM if not set.
 	Username string `hcl:"username"`
@@ -41,6 +43,18 @@ func (p *WindowsUpdate) Check(c *Check) {
 	}
 	if p.UpdateMaxRetries < 0 {
 		c.fail("update_max_retries", "leave it out for 5", "update_max_retries is negative")
+	}
+	if p.RestartTimeout < 0 {
+		c.fail("restart_timeout", "use a time like 2h", "restart_timeout is negative")
+	}
+	if !p.Password.IsZero() && (p.Username == "" || strings.EqualFold(p.Username, updateUser)) {
+		c.fail("password", "set username, or leave password out", "password is set without a username: SYSTEM has none")
+	}
+	if p.Username != "" && !strings.EqualFold(p.Username, updateUser) && p.Password.IsZero() {
+		c.fail("username", "set password, or leave username out for SYSTEM", "username %q is set without its password", p.Username)
+	}
+	if n := len(p.Filters); n > 0 && !slices.ContainsFunc(p.Filters, func(f string) bool { return strings.HasPrefix(f, "include:") }) {
+		c.warn("filters", `end the list with "include:$true"`, "no filter takes anything in: an update that none matches is left out")
 	}
 }
 

@@ -40,7 +40,7 @@ func bootVM(w *Azure, r *resource) *refusal {
 		c.Computer = r.name
 	}
 	if w.cfg.Scenario != nil {
-		c.Rules = w.cfg.Scenario.Guest
+		c.Rules, c.Updates, c.Resources = w.cfg.Scenario.Guest, w.cfg.Scenario.Updates, w.cfg.Scenario.DSC
 	}
 	if value, ok := w.secretByURL(m.certificateURL); ok {
 		cert, err := machineCertificate(value)

@@ -39,6 +39,10 @@ type Scenario struct {
 	Latency map[string]Duration `json:"latency,omitempty"`
 	// what scripts and commands in machines answer; the first that matches.
 	Guest []guest.Rule `json:"guest,omitempty"`
+	// what Windows Update has for Windows machines; absent: one update that needs a restart and one that does not, [] is none.
+	Updates []guest.Update `json:"updates,omitempty"`
+	// DSC resources that fail or want a restart; all others can be set.
+	DSC []guest.Resource `json:"dsc,omitempty"`
 	// regions where the replication of an image version never ends.
 	StalledRegions []string `json:"stalledRegions,omitempty"`
 	// whether calls are counted and refused with 429 beyond Azure's own limits; answers then say how many are left.

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write docs/reference/scenario.md anew")
 // example is a scenario.
 func TestScenarioReference(t *testing.T) {
 	comments := map[string]string{}
-	for _, file := range []string{"scenario.go", "marketplace.go", "rbac.go", "guest/guest.go"} {
+	for _, file := range []string{"scenario.go", "marketplace.go", "rbac.go", "guest/guest.go", "guest/windowsupdate.go", "guest/dsc.go"} {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

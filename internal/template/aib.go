@@ -118,7 +118,7 @@ type aibStep struct {
 	// Name: shown in the log.
 	Name string `hcl:"name"`
 	// ScriptURI: address of a script; or inline.
-	ScriptURI string `hcl:"scriptUri"`
+	ScriptURI image.Text `hcl:"scriptUri"`
 	// Inline: lines of a script.
 	Inline []image.Text `hcl:"inline"`
 	// SHA256: SHA-256 of the script or file, in lower-case hexadecimal.
@@ -130,7 +130,7 @@ type aibStep struct {
 	// ValidExitCodes: exit codes of PowerShell that mean success; 0.
 	ValidExitCodes []int `hcl:"validExitCodes"`
 	// SourceURI: address of a file of less than 20 MB.
-	SourceURI string `hcl:"sourceUri"`
+	SourceURI image.Text `hcl:"sourceUri"`
 	// Destination: its absolute path in the guest; the folder must exist.
 	Destination string `hcl:"destination"`
 	// RestartCommand: what restarts Windows.

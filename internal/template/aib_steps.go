@@ -33,6 +33,12 @@ func (a *aib) step(at string, s *aibStep, n int, customize bool) (image.Provisio
 	if s.Type == "File" && !customize && a.version < "2022-07-01" {
 		a.bad(at+".type", "UnsupportedValidatorType", `set "apiVersion": "2022-07-01" or newer`, "a File validator came with api-version 2022-07-01")
 	}
+	for option, uri := range map[string]*image.Text{"scriptUri": &s.ScriptURI, "sourceUri": &s.SourceURI} {
+		if uri.Secret() == "" && provisioner.HasSAS(uri.Reveal()) {
+			a.l.r.SensitiveValues = append(a.l.r.SensitiveValues, uri.Reveal())
+			*uri = a.text(strings.ReplaceAll(at, ".", "/")+"."+option, uri.Reveal(), true)
+		}
+	}
 	out := image.Provision{Name: s.Name, Pos: a.place(at)}
 	var settings provisioner.Settings
 	switch s.Type {
@@ -50,7 +56,7 @@ func (a *aib) step(at string, s *aibStep, n int, customize bool) (image.Provisio
 		}
 		out.Type, settings = "powershell", p
 	case "File":
-		if s.SourceURI == "" {
+		if s.SourceURI.IsZero() {
 			a.missing(at+".sourceUri", at, "sourceUri")
 		}
 		if s.Destination == "" {
@@ -74,17 +80,17 @@ func (a *aib) step(at string, s *aibStep, n int, customize bool) (image.Provisio
 			code = "NoValidatorScript"
 		}
 		switch {
-		case s.ScriptURI == "" && len(s.Inline) == 0:
+		case s.ScriptURI.IsZero() && len(s.Inline) == 0:
 			a.bad(at, code, `add "scriptUri" or "inline"`, "%s runs nothing", wire(at))
 			return out, true
-		case s.ScriptURI != "" && len(s.Inline) > 0:
+		case !s.ScriptURI.IsZero() && len(s.Inline) > 0:
 			a.bad(at+".scriptUri", "", "make two customizers of it", "scriptUri and inline exclude one another")
 			return out, true
-		case s.SHA256 != "" && s.ScriptURI == "":
+		case s.SHA256 != "" && s.ScriptURI.IsZero():
 			a.l.problems.Warnf(a.place(at+".sha256Checksum"), "remove it", "sha256Checksum has no effect without scriptUri")
 		}
 	}
-	if s.Type == "File" && (s.SourceURI == "" || s.Destination == "") {
+	if s.Type == "File" && (s.SourceURI.IsZero() || s.Destination == "") {
 		return out, true
 	}
 	a.checkStep(at, settings)

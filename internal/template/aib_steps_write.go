@@ -93,7 +93,7 @@ func steplist(p image.Provision, what string, l *aibLosses) []aibStep {
 		l.lossy(s.ExpectDisconnect, what+" expect_disconnect", "there is no restart of Linux guests")
 		env := l.environment(s.EnvironmentVars, s.Env, func(name string) quotation { return quotation{"export " + name + "='", `'\''`, "'"} })
 		l.lossy(len(env) > 0, what+" environment", "written as lines of the script")
-		if s.URI != "" {
+		if !s.URI.IsZero() {
 			return []aibStep{{Type: "Shell", Name: p.Name, ScriptURI: s.URI, SHA256: s.SHA256}}
 		}
 		out := inlineSteps("Shell", p.Name, env, s.Inline, s.Script, s.Scripts, what, l.losses, aibStep{})
@@ -104,7 +104,7 @@ func steplist(p image.Provision, what string, l *aibLosses) []aibStep {
 		return out
 	case *provisioner.File:
 		switch {
-		case s.SourceURI != "":
+		case !s.SourceURI.IsZero():
 			return []aibStep{{Type: "File", Name: p.Name, SourceURI: s.SourceURI, Destination: s.Destination, SHA256: s.SHA256}}
 		case s.Direction == "download":
 			l.impossible(true, what, "nothing can be downloaded from the build's machine")
@@ -158,7 +158,7 @@ func powershellStep(p image.Provision, s *provisioner.PowerShell, what string, l
 			return nil
 		}
 	}
-	if s.URI != "" {
+	if !s.URI.IsZero() {
 		l.lossy(len(s.EnvironmentVars)+len(s.Env) > 0, what+" environment", "a script at an address gets no variables")
 		return []aibStep{step}
 	}

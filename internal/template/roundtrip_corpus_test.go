@@ -173,12 +173,12 @@ func common(img *image.Image) {
 		switch s := p.Settings.(type) {
 		case *provisioner.PowerShell:
 			// What runs sysprep is left out, and what a local script says stands as lines.
-			if len(provisioner.Scan(lines(s.Inline))) > 0 || s.URI != "" || s.Script != "" || len(s.Scripts) > 0 || len(s.EnvironmentVars)+len(s.Env) > 0 {
+			if len(provisioner.Scan(lines(s.Inline))) > 0 || !s.URI.IsZero() || s.Script != "" || len(s.Scripts) > 0 || len(s.EnvironmentVars)+len(s.Env) > 0 {
 				continue
 			}
 			p = image.Provision{Type: p.Type, Settings: &provisioner.PowerShell{Inline: s.Inline, ValidExitCodes: s.ValidExitCodes}}
 		case *provisioner.Shell:
-			if s.URI != "" || s.Script != "" || len(s.Scripts) > 0 || len(s.EnvironmentVars)+len(s.Env) > 0 {
+			if !s.URI.IsZero() || s.Script != "" || len(s.Scripts) > 0 || len(s.EnvironmentVars)+len(s.Env) > 0 {
 				continue
 			}
 			p = image.Provision{Type: p.Type, Settings: &provisioner.Shell{Inline: s.Inline}}

@@ -123,7 +123,7 @@ func (m *making) customizers(linux, customize bool, least int) (out []image.Prov
 	}
 	for range rapid.IntRange(least, 3).Draw(m.t, "customizers") {
 		p := image.Provision{Type: m.of("customizer", kinds...), Name: m.maybe("name")}
-		uri := "https://example.com/" + m.of("file", "a.ps1", "b/c.sh?x=1&y=%20")
+		uri := image.Plain("https://example.com/" + m.of("file", "a.ps1", "b/c.sh?x=1&y=%20"))
 		switch p.Type {
 		case "powershell":
 			s := &provisioner.PowerShell{ValidExitCodes: rapid.SliceOfN(rapid.IntRange(0, 3010), 0, 3).Draw(m.t, "codes")}

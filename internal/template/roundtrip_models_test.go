@@ -245,6 +245,8 @@ func (m *making) obey(s provisioner.Settings) {
 	case *provisioner.PowerShell:
 		m.script(&s.Inline, &s.Script, &s.Scripts)
 		one(&s.ExecutionPolicy, "bypass", "AllSigned", "none")
+		one(&s.ExecuteCommand, "{{.Vars}} x {{.Path}}", "x {{ .Path }}")
+		one(&s.ElevatedExecuteCommand, "{{.Vars}} x {{.Path}}")
 		if s.ElevatedUser == "" {
 			s.ElevatedPassword = image.Text{}
 		}
@@ -254,6 +256,7 @@ func (m *making) obey(s provisioner.Settings) {
 			s.RemoteFile, s.RemoteFolder = "", ""
 		}
 	case *provisioner.WindowsShell:
+		one(&s.ExecuteCommand, `{{.Vars}}"{{.Path}}"`, "x {{ .Path }}")
 		m.script(&s.Inline, &s.Script, &s.Scripts)
 	case *provisioner.ShellLocal:
 		s.Command, s.OnlyOn = image.Text{}, nil
@@ -286,6 +289,9 @@ func (m *making) obey(s provisioner.Settings) {
 			s.RegistryKeys = []string{`HKLM:SOFTWARE\One {{ x }} ${y}`, `HKLM\SOFTWARE\Two`}
 		}
 	case *provisioner.WindowsUpdate:
+		if s.Username == "" || s.Password.IsZero() { // they go together
+			s.Username, s.Password = "", image.Text{}
+		}
 		if len(s.Filters) > 0 {
 			s.Filters = []string{"include:$true" + m.label("filter"), "exclude:" + m.label("filter") + "x"}
 		}
@@ -301,6 +307,8 @@ func (m *making) obey(s provisioner.Settings) {
 	case *provisioner.ChefSolo:
 		one(&s.GuestOSType, "unix", "Windows")
 		one(&s.ChefLicense, "accept")
+		one(&s.ExecuteCommand, "{{if .Sudo}}sudo {{end}}x {{.JsonPath}}")
+		one(&s.InstallCommand, "{{if .Version}}-v {{.Version}}{{end}}")
 		if s.JSON != nil {
 			s.JSONString = ""
 		}
@@ -308,14 +316,20 @@ func (m *making) obey(s provisioner.Settings) {
 		one(&s.GuestOSType, "unix", "Windows")
 		one(&s.ChefLicense, "accept")
 		one(&s.SSLVerifyMode, "verify_none", "verify_peer")
+		one(&s.ExecuteCommand, "{{if .Sudo}}sudo {{end}}x {{.JsonPath}}")
+		one(&s.InstallCommand, "{{if .Version}}-v {{.Version}}{{end}}")
+		one(&s.KnifeCommand, "knife {{.Args}} {{.Flags}}")
 		s.ServerURL = m.text("url")
 		if s.PolicyGroup = s.PolicyName; s.PolicyName == "" {
 			s.PolicyGroup = ""
 		}
 	case *provisioner.DSC:
 		s.ManifestFile = m.path("manifest")
+		one(&s.ExecuteCommand, "{{.ManifestFile}}")
 	case *provisioner.InSpec:
 		s.Profile = m.of("profile", m.path("profile"), "https://example.com/"+m.text("profile"))
+		one(&s.Backend, "ssh", "winrm", "local")
+		s.LocalPort %= 65536
 	case *provisioner.PuppetMasterless:
 		s.ManifestFile = m.path("manifest")
 		one(&s.GuestOSType, "unix", "Windows")

@@ -79,12 +79,12 @@ func (l *losses) remote(p image.Provision, aib bool) {
 	const why = "Packer takes scripts and files of this machine: download it, check its checksum, and name the file"
 	switch s := p.Settings.(type) {
 	case *provisioner.PowerShell:
-		l.lossy(s.URI != "", "customize "+p.Name+" scriptUri "+s.URI, why)
+		l.lossy(!s.URI.IsZero(), "customize "+p.Name+" scriptUri "+s.URI.String(), why)
 	case *provisioner.Shell:
-		l.lossy(s.URI != "", "customize "+p.Name+" scriptUri "+s.URI, why)
+		l.lossy(!s.URI.IsZero(), "customize "+p.Name+" scriptUri "+s.URI.String(), why)
 		l.lossy(aib, "customize "+p.Name+" Shell", "Image Builder runs it as a user who may use sudo, Packer as the user that signs in; the file must be executable")
 	case *provisioner.File:
-		l.lossy(s.SourceURI != "", "customize "+p.Name+" sourceUri "+s.SourceURI, why)
+		l.lossy(!s.SourceURI.IsZero(), "customize "+p.Name+" sourceUri "+s.SourceURI.String(), why)
 	}
 }
 
@@ -94,21 +94,21 @@ func fetched(list []image.Provision) []image.Provision {
 	for i, p := range out {
 		switch s := p.Settings.(type) {
 		case *provisioner.PowerShell:
-			if s.URI != "" {
+			if !s.URI.IsZero() {
 				c := *s
-				c.Script, c.URI, c.SHA256 = base(s.URI), "", ""
+				c.Script, c.URI, c.SHA256 = base(s.URI.Reveal()), image.Text{}, ""
 				out[i].Settings = &c
 			}
 		case *provisioner.Shell:
-			if s.URI != "" {
+			if !s.URI.IsZero() {
 				c := *s
-				c.Script, c.URI, c.SHA256 = base(s.URI), "", ""
+				c.Script, c.URI, c.SHA256 = base(s.URI.Reveal()), image.Text{}, ""
 				out[i].Settings = &c
 			}
 		case *provisioner.File:
-			if s.SourceURI != "" {
+			if !s.SourceURI.IsZero() {
 				c := *s
-				c.Source, c.SourceURI, c.SHA256 = base(s.SourceURI), "", ""
+				c.Source, c.SourceURI, c.SHA256 = base(s.SourceURI.Reveal()), image.Text{}, ""
 				out[i].Settings = &c
 			}
 		}

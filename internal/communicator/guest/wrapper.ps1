@@ -32,6 +32,12 @@ try {
         if (-not $job.policy) { $policy = ' -ExecutionPolicy Bypass' }
         elseif ($job.policy -ne 'none') { $policy = ' -ExecutionPolicy ' + $job.policy }
         $info.FileName = 'powershell.exe'
+        if ($job.shell -eq 'pwsh') {
+            # Windows started before PowerShell 7 was put in: its own PATH may not know it yet.
+            $info.FileName = 'pwsh.exe'
+            $seven = "$env:ProgramFiles\PowerShell\7\pwsh.exe"
+            if (Test-Path -LiteralPath $seven) { $info.FileName = $seven }
+        }
         $info.Arguments = '-NoProfile -NonInteractive' + $policy + ' -File "' + $job.path + '"'
     }
     $info.UseShellExecute = $false

@@ -36,6 +36,7 @@ func (Engine) Plan(img *image.Image, f image.Facts, o engine.Options) (*plan.Pla
 	c.tags[TagRun] = o.Run
 	c.tags[TagExpires] = o.Made.Add(o.Expires).UTC().Format(time.RFC3339)
 
+	c.addresses()
 	c.around()
 	c.machine()
 	last := c.guest()
@@ -223,7 +224,7 @@ func (c *compiler) guest() string {
 		if p.Name != "" {
 			title = fmt.Sprintf("Provision %s: %s", p.Name, settings.Summary())
 		}
-		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: "provision", Title: title, After: []string{last}, Estimate: p.PauseBefore + settings.Estimate()}, args)
+		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: "provision", Title: title, After: append([]string{last}, c.after(fetchStep)...), Estimate: p.PauseBefore + settings.Estimate()}, args)
 		last = id
 	}
 	if !c.specialized() {

@@ -61,6 +61,7 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"vault":             plan.Typed[vaultArgs, vaultResult]{DoFunc: b.makeVault, UndoFunc: b.removeVault},
 		"certificate":       plan.Typed[certificateArgs, certificateResult]{DoFunc: b.makeCertificate, UndoFunc: b.removeCertificate},
 		"ssh-key":           plan.Typed[sshKeyArgs, sshKeyResult]{DoFunc: b.makeSSHKey, UndoFunc: b.removeSSHKey},
+		"fetch":             plan.Typed[fetchArgs, fetchResult]{DoFunc: b.fetch},
 		"caller":            plan.Typed[callerArgs, callerResult]{DoFunc: b.findCaller},
 		"nsg":               plan.Typed[nsgArgs, idResult]{DoFunc: b.makeNSG, UndoFunc: b.removeNSG},
 		"network":           plan.Typed[networkArgs, idResult]{DoFunc: b.makeNetwork, UndoFunc: b.removeNetwork},

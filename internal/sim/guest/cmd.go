@@ -22,6 +22,8 @@ type process struct {
 	out    func(stream int, text string) // 1 stdout, 2 stderr
 	exited bool                          // exit ended the interpreter
 
+	elevated bool // runs in a scheduled task, not in a remote session
+
 	all, skipped int // lines of PowerShell, and those that the model does not know
 }
 
@@ -255,6 +257,11 @@ func (p *process) one(line string) int {
 		}
 	case "powershell", "pwsh":
 		return p.powershell(args)
+	}
+	if script := strings.Trim(fields(line)[0], `"`); strings.HasSuffix(strings.ToLower(script), ".bat") || strings.HasSuffix(strings.ToLower(script), ".cmd") {
+		if data, ok := p.m.disk.File(p.at(script)); ok {
+			return p.batch(string(data))
+		}
 	}
 	// cmd.exe sets ERRORLEVEL to 9009 for an unknown program but ends "/c" with 1, which is what WinRM reports.
 	p.complain("'"+strings.Trim(strings.Fields(line)[0], `"`)+"' is not recognized as an internal or external command,", "operable program or batch file.")

@@ -16,7 +16,9 @@ var (
 	psQuiet    = regexp.MustCompile(`(?is)^if\s*\(\s*test-path\s+variable:(?:global:)?progresspreference\s*\)\s*\{[^{}]*\}\s*;?$|^\$progresspreference\s*=\s*['"]?silentlycontinue['"]?\s*;?$`)
 	psHostName = regexp.MustCompile(`(?i)^(?:echo|write-output|write-host)\s+\("([^"]*)"\s+-f\s+\[System\.Net\.Dns\]::GetHostName\(\)\)\s*;?$`)
 	// The frame that the powershell provisioner puts around a script: the last native program's code is the script's.
-	psResult   = regexp.MustCompile(`(?is)^\$exitCode\s*=\s*0\s*;?$|^\}\s*catch\s*\{\s*write-error "an error occurred: \$_"\s*\$exitcode\s*=\s*1\s*\}$|^if\s*\(\(test-path variable:global:lastexitcode\)[^{}]*\{\s*\$exitcode\s*=\s*\$lastexitcode\s*\}$`)
+	psResult = regexp.MustCompile(`(?is)^\$exitCode\s*=\s*0\s*;?$|^\}\s*catch\s*\{\s*write-error "an error occurred: \$_"\s*\$exitcode\s*=\s*1\s*\}$|^if\s*\(\(test-path variable:global:lastexitcode\)[^{}]*\{\s*\$exitcode\s*=\s*\$lastexitcode\s*\}$`)
+	// Ingot's own frame (internal/provisioner, wrapInline) says the same in other words.
+	psFrame    = regexp.MustCompile(`(?is)^\}\s*catch\s*\{\s*write-error -errorrecord \$_ -erroraction continue\s*\$exitcode\s*=\s*1\s*\}$|^if\s*\(\(test-path variable:global:lastexitcode\) -and \$global:lastexitcode -ne 0\)\s*\{\s*\$exitcode\s*=\s*\$global:lastexitcode\s*\}$`)
 	psExitVar  = regexp.MustCompile(`(?i)^exit\s+\$exitCode\s*;?$`)
 	psRemove   = regexp.MustCompile(`(?i)^if\s*\(test-path\s+([^\s)]+)\)\s*\{\s*remove-item\s+([^\s}]+)\s*\}\s*;?$`)
 	psFullPath = regexp.MustCompile(`(?i)\[System\.IO\.Path\]::GetFullPath\("([^"]*)"`)

@@ -24,9 +24,11 @@ type Config struct {
 	Disk           *Disk            // survives the machine; NewDisk for a fresh installation
 	Clock          Clock
 	Rules          []Rule                       // what a scenario says commands answer, first match wins
+	Updates        []Update                     // what Windows Update has; nil: two that are made up
+	Resources      []Resource                   // DSC resources that fail or want a restart
 	Allow          func(remote netip.Addr) bool // network security rules for the WinRM port; nil allows all
 	// Duration gives how long one thing takes in simulated time; the kinds are "boot", "reboot", "shutdown",
-	// "powershell-start", "command", "sysprep", "script".
+	// "powershell-start", "command", "sysprep", "script", "update-search", "update-download", "update-install".
 	Duration func(kind string) time.Duration
 	// PowerOff is called when the guest shuts itself down.
 	PowerOff func()

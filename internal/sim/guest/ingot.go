@@ -21,6 +21,9 @@ type verbArgs struct {
 	Size, Offset          int64
 	Stat, ModeVM          bool
 	Slice                 float64 // seconds
+	Criteria              string  // of windows-update, as are Filters and Limit
+	Filters               []string
+	Limit                 int
 }
 
 // startInput is the one line that start reads from standard input.
@@ -72,6 +75,10 @@ func (p *process) verb(first string) int {
 		return 0
 	case "fetch/1":
 		return p.fetch(a)
+	case "dsc/1":
+		return p.desiredState(rest)
+	case "windows-update/1":
+		return p.windowsUpdate(a)
 	case "discard/1":
 		p.m.disk.remove(a.Dir)
 		p.print("#ingot:ok")
@@ -159,7 +166,7 @@ func (p *process) startScript(a verbArgs) int {
 
 func (m *machine) runDetached(ctx context.Context, a verbArgs, in startInput, env map[string]string, run *detached) {
 	var pending [2][]byte
-	q := &process{m: m, ctx: ctx, env: env, dir: `C:\Windows\System32`, stdin: newInput()}
+	q := &process{m: m, ctx: ctx, env: env, dir: `C:\Windows\System32`, stdin: newInput(), elevated: in.User != ""}
 	q.stdin.write(nil, true)
 	q.out = func(stream int, text string) {
 		if ctx.Err() != nil {

@@ -177,7 +177,7 @@ func (m *machine) bring(kind string) {
 	}
 	m.bootCancel()
 	m.bootCtx, m.bootCancel = context.WithCancel(m.ctx)
-	m.boot, m.up, m.pendingReboot, m.sysprep = m.now(), true, false, false
+	m.boot, m.up, m.pendingReboot, m.sysprep = m.now(), true, m.bootUpdates(), false
 	m.shells, m.running = map[string]*shell{}, map[string]*detached{}
 }
 

@@ -132,7 +132,7 @@ var regexpStrings = regexp.MustCompile(`"(?:[^"]|"")*"|'(?:[^']|'')*'`)
 func (p *process) statement(l string, code *int) (known, end bool) {
 	num := func(s string) int { n, _ := strconv.Atoi(s); return n }
 	switch {
-	case psQuiet.MatchString(l), psResult.MatchString(l):
+	case psQuiet.MatchString(l), psResult.MatchString(l), psFrame.MatchString(l):
 	case psExitVar.MatchString(l):
 		return true, true
 	case psRemove.MatchString(l):
