@@ -27,6 +27,7 @@ func auxTypes() []auxType {
 		aux[*accountData]("account"),
 		aux[*templateData]("template"),
 		aux[*deploymentData]("deployment"),
+		aux[*commandData]("command"),
 	}
 }
 

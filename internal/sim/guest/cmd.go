@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,6 +22,9 @@ type process struct {
 	stdin  *input
 	out    func(stream int, text string) // 1 stdout, 2 stderr
 	exited bool                          // exit ended the interpreter
+
+	web http.RoundTripper // of what the VM agent runs
+	job job
 
 	all, skipped int // lines of PowerShell, and those that the model does not know
 }
