@@ -103,7 +103,9 @@ func (c *Client) OpenContainer(ctx context.Context, group, account, name string)
 // storageKey asks for an account's first key (rest/api/storagerp/storage-accounts/list-keys). The call is made by hand: it is the only
 // one that would need the SDK's module for storage accounts.
 func (c *Client) storageKey(ctx context.Context, group, account string) (string, error) {
-	failed := func(err error) (string, error) { return "", wrap(err, "ask for the keys of storage account %s", account) }
+	failed := func(err error) (string, error) {
+		return "", wrap(err, "ask for the keys of storage account %s", account)
+	}
 	a, err := arm.NewClient("ingot/storage", "v1.0.0", c.o.Credential, c.arm)
 	if err != nil {
 		return failed(err)
