@@ -48,7 +48,7 @@ func (s RunState) over() bool {
 
 // Commands runs scripts in the one machine without a way into it: managed run commands.
 type Commands interface {
-	// Begin asks for a run command and does not wait for it. Errors that will not pass are ErrAuth or ErrGone.
+	// Begin asks for a run command and does not wait for it. Errors that will not pass are ErrNoCommands.
 	Begin(ctx context.Context, s RunScript) error
 	// State looks one up; false: there is none of that name.
 	State(ctx context.Context, name string) (RunState, bool, error)
@@ -66,8 +66,8 @@ type Store interface {
 	Link(name string, write bool, d time.Duration) (string, error)
 }
 
-// ErrGone: there is no machine any more, or none that runs commands.
-var ErrGone = errors.New("the guest's machine is gone")
+// ErrNoCommands: the machine cannot be told to run commands, and that will not pass.
+var ErrNoCommands = errors.New("cannot run commands in the machine")
 
 // RunCommandConfig is how to reach a guest through run commands.
 type RunCommandConfig struct {
@@ -193,7 +193,7 @@ func (r *runCommand) begin(ctx context.Context, name, text string, protected map
 
 // permanent reports an error that does not pass.
 func permanent(err error) bool {
-	return errors.Is(err, ErrAuth) || errors.Is(err, ErrGone) || errors.Is(err, errRefused)
+	return errors.Is(err, ErrNoCommands) || errors.Is(err, errRefused)
 }
 
 // reader reads a blob as it grows.

@@ -171,13 +171,19 @@ func (w *Azure) execute(r *resource, d *commandData, g guest.Machine) {
 	x := guest.AgentScript{Text: text(r.props, "source", "script"), Params: d.Params, User: text(r.props, "runAsUser"), Password: d.Password, Web: guestWeb{w}}
 	streams := [2]*commandStream{{uri: d.OutputURI}, {uri: d.ErrorURI}}
 	x.Out = func(stream int, text string) { streams[stream-1].write(text) }
+	current := func() bool { return w.find(r.id) == r && d.Again == turn && !d.over() }
 	report := func(change func()) {
+		w.mu.Lock()
+		ok := current()
+		w.mu.Unlock()
 		for _, s := range streams {
-			s.send(x.Web)
+			if ok {
+				s.send(x.Web)
+			}
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.find(r.id) != r || d.Again != turn || d.over() {
+		if !current() {
 			return
 		}
 		d.Out, d.Err = streams[0].tail(), streams[1].tail()
