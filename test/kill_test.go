@@ -15,7 +15,17 @@ import (
 // resumes it: each time there is exactly one more gallery version in both regions, and nothing else.
 func TestKillAfterEveryEntry(t *testing.T) {
 	t.Parallel() // most of it is waiting
-	dir := template(t)
+	killAfterEveryEntry(t, template(t), 1)
+}
+
+// TestKillAfterEveryEntryRunCommand is the same without a way into the machine; here every second entry does, since each resume asks
+// the machine's agent again what the guest is.
+func TestKillAfterEveryEntryRunCommand(t *testing.T) {
+	t.Parallel() // as above
+	killAfterEveryEntry(t, runCommandTemplate(t), 2)
+}
+
+func killAfterEveryEntry(t *testing.T, dir string, every int) {
 	whole := t.TempDir()
 	secret := "PKR_VAR_token=" + markInline
 	a := serve(t)
@@ -35,7 +45,7 @@ func TestKillAfterEveryEntry(t *testing.T) {
 			for made := 0; ; made++ {
 				mu.Lock()
 				n := next
-				next++
+				next += every
 				mu.Unlock()
 				if n > entries || t.Failed() {
 					return
