@@ -15,17 +15,16 @@ import (
 // resumes it: each time there is exactly one more gallery version in both regions, and nothing else.
 func TestKillAfterEveryEntry(t *testing.T) {
 	t.Parallel() // most of it is waiting
-	killAfterEveryEntry(t, template(t), 1)
+	killAfterEveryEntry(t, template(t))
 }
 
-// TestKillAfterEveryEntryRunCommand is the same without a way into the machine; here every second entry does, since each resume asks
-// the machine's agent again what the guest is.
+// TestKillAfterEveryEntryRunCommand is the same without a way into the machine.
 func TestKillAfterEveryEntryRunCommand(t *testing.T) {
 	t.Parallel() // as above
-	killAfterEveryEntry(t, runCommandTemplate(t), 2)
+	killAfterEveryEntry(t, runCommandTemplate(t))
 }
 
-func killAfterEveryEntry(t *testing.T, dir string, every int) {
+func killAfterEveryEntry(t *testing.T, dir string) {
 	whole := t.TempDir()
 	secret := "PKR_VAR_token=" + markInline
 	a := serve(t)
@@ -45,7 +44,7 @@ func killAfterEveryEntry(t *testing.T, dir string, every int) {
 			for made := 0; ; made++ {
 				mu.Lock()
 				n := next
-				next += every
+				next++
 				mu.Unlock()
 				if n > entries || t.Failed() {
 					return

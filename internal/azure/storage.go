@@ -67,8 +67,10 @@ func (c *Client) DeleteStorageAccount(ctx context.Context, group, name string, o
 
 // Container is a container of an account, opened with the account's key, which is asked for anew in each process and kept nowhere.
 type Container struct {
-	c   *Client
-	box *container.Client
+	c    *Client
+	name string
+	box  *container.Client
+	key  *container.SharedKeyCredential
 }
 
 // OpenContainer asks for the account's address and key; nothing is sent to the container yet.
@@ -97,7 +99,7 @@ func (c *Client) OpenContainer(ctx context.Context, group, account, name string)
 	if err != nil {
 		return nil, wrap(err, "open container %s of %s", name, account)
 	}
-	return &Container{c, box}, nil
+	return &Container{c, name, box, cred}, nil
 }
 
 // storageKey asks for an account's first key (rest/api/storagerp/storage-accounts/list-keys). The call is made by hand: it is the only
@@ -185,9 +187,9 @@ func (b *Container) Link(name string, write bool, d time.Duration) (string, erro
 		p = sas.BlobPermissions{Read: true, Add: true, Create: true, Write: true}
 	}
 	// Without a start: clocks differ (learn.microsoft.com/azure/storage/common/storage-sas-overview, "Be careful with SAS start time").
-	u, err := b.box.NewBlobClient(name).GetSASURL(p, b.c.o.Clock.Now().UTC().Add(d), nil)
+	q, err := sas.BlobSignatureValues{Protocol: sas.ProtocolHTTPS, ExpiryTime: b.c.o.Clock.Now().UTC().Add(d), Permissions: p.String(), ContainerName: b.name, BlobName: name}.SignWithSharedKey(b.key)
 	if err != nil {
 		return "", errors.New("cannot sign an address of a blob") // the cause could hold it
 	}
-	return u, nil
+	return b.box.NewBlobClient(name).URL() + "?" + q.Encode(), nil
 }
