@@ -127,6 +127,16 @@ func job(url, key string) (map[string]string, error) {
 	return map[string]string{"ingot": base64.RawURLEncoding.EncodeToString(raw)}, nil
 }
 
+// readJob undoes job.
+func readJob(protected map[string]string) (url, key string, err error) {
+	var j struct{ URL, Key string }
+	raw, err := base64.RawURLEncoding.DecodeString(protected["ingot"])
+	if err == nil {
+		err = json.Unmarshal(raw, &j)
+	}
+	return j.URL, j.Key, err
+}
+
 // give leaves something for the guest, encrypted with a key that only the protected parameter holds.
 func (r *runCommand) give(ctx context.Context, name string, from io.Reader, life time.Duration) (map[string]string, error) {
 	var key [32]byte
