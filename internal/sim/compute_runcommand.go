@@ -36,6 +36,8 @@ type commandData struct {
 	// What only the handler is told, and nobody is shown.
 	OutputURI, ErrorURI, Password string
 	Params                        map[string]string
+
+	launched bool // somebody waits for the guest to begin
 }
 
 func (d *commandData) over() bool { return d.State != "Pending" && d.State != "Running" }
@@ -73,8 +75,8 @@ func checkRunCommand(w *Azure, in ask) *refusal {
 			return refuse(501, "SimulatorNotImplemented", "The simulated Azure does not know "+key+" of run commands.")
 		}
 	}
-	if m := machineOf(vm); m.guest == nil && !w.cfg.NoGuests {
-		return refuse(501, "SimulatorNotImplemented", "The simulated Azure runs commands in its scripted Windows guests only.")
+	if w.commandGuest(machineOf(vm)) == nil && !w.cfg.NoGuests {
+		return refuse(501, "SimulatorNotImplemented", "The simulated Azure runs commands in its scripted Windows guests and in real Linux guests (--guests qemu) only.")
 	}
 	return nil
 }
@@ -144,14 +146,16 @@ func doneRunCommand(w *Azure, r *resource) *refusal {
 		return refuse(409, "OperationNotAllowed", "Cannot modify extensions in the VM when the VM is not running.")
 	}
 	if d.State == "Pending" {
-		if g := machineOf(vm).guest; g != nil {
-			if !g.Up() {
-				return &refusal{again: pause}
-			}
-			d.State, d.Start = "Running", w.clock.Now()
-			w.execute(r, d, g)
-		} else {
+		g := w.commandGuest(machineOf(vm))
+		switch {
+		case w.cfg.NoGuests:
 			d.State, d.Start, d.End = "Succeeded", w.clock.Now(), w.clock.Now()
+		case g != nil && g.Up() && !d.launched:
+			d.launched = true
+			w.execute(r, d, g)
+			return &refusal{again: pause}
+		default:
+			return &refusal{again: pause}
 		}
 	}
 	if !d.over() && !truth(r.props, "asyncExecution") {
@@ -161,7 +165,7 @@ func doneRunCommand(w *Azure, r *resource) *refusal {
 }
 
 // execute runs a command in the guest, reports its tails and appends to its blobs as it goes on.
-func (w *Azure) execute(r *resource, d *commandData, g guest.Machine) {
+func (w *Azure) execute(r *resource, d *commandData, g commandGuest) {
 	turn := d.Again
 	every := max(w.duration("run-command-report", r.id), 20*time.Millisecond)
 	limit := time.Duration(number(r.props, "timeoutInSeconds")) * time.Second
@@ -169,6 +173,14 @@ func (w *Azure) execute(r *resource, d *commandData, g guest.Machine) {
 		limit = 90 * time.Minute // "default timeout of 90 minutes"
 	}
 	x := guest.AgentScript{Text: text(r.props, "source", "script"), Params: d.Params, User: text(r.props, "runAsUser"), Password: d.Password, Web: guestWeb{w}}
+	x.Name = r.name
+	x.Began = func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.find(r.id) == r && d.Again == turn && d.State == "Pending" {
+			d.State, d.Start, w.settled = "Running", w.clock.Now(), true
+		}
+	}
 	streams := [2]*commandStream{{uri: d.OutputURI}, {uri: d.ErrorURI}}
 	x.Out = func(stream int, text string) { streams[stream-1].write(text) }
 	current := func() bool { return w.find(r.id) == r && d.Again == turn && !d.over() }
@@ -223,6 +235,10 @@ func (w *Azure) execute(r *resource, d *commandData, g guest.Machine) {
 			case e := <-ended:
 				stop()
 				switch {
+				case errors.Is(e.err, guest.ErrDown):
+					w.mu.Lock()
+					d.launched = false // asked again when the machine is up
+					w.mu.Unlock()
 				case e.err != nil:
 					// A machine that restarts takes the handler with it, which does not run the script again: "the script
 					// configuration has already been processed, will not run again". So the state stays what it was.

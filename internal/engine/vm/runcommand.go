@@ -9,7 +9,6 @@ import (
 
 	"ingot/internal/azure"
 	"ingot/internal/communicator"
-	"ingot/internal/diag"
 	"ingot/internal/image"
 	"ingot/internal/plan"
 )
@@ -20,13 +19,6 @@ import (
 const kindRunCommand = "runcommand"
 
 func (c *compiler) commands() bool { return c.img.Communicator.Kind == kindRunCommand }
-
-func checkRunCommand(img *image.Image) (l diag.List) {
-	if img.OS == image.Linux {
-		l.Errorf(img.Communicator.Pos, `set communicator = "ssh"`, "this version of Ingot reaches Linux guests by SSH only; communicator is %q", kindRunCommand)
-	}
-	return l
-}
 
 type storageArgs struct {
 	Account   azure.StorageAccount
@@ -85,8 +77,17 @@ func (b *build) unusedAccount(t *plan.Task, windows bool) (password, public stri
 		password, err = b.passwordWithoutVault(t)
 		return password, "", err
 	}
+	var a storageArgs
+	if err := b.argsOf(t, "storage", &a); err != nil {
+		return "", "", err
+	}
+	if !a.Given.IsZero() {
+		if password, err = b.passwordWithoutVault(t); err != nil {
+			return "", "", err
+		}
+	}
 	_, public, err = communicator.NewSSHKey("ed25519")
-	return "", public, err
+	return password, public, err
 }
 
 // passwordWithoutVault is the template's own password, or one that is made when the machine is.
@@ -128,6 +129,10 @@ func (b *build) dialRunCommand(ctx context.Context, t *plan.Task) (communicator.
 		return nil, err
 	}
 	c := communicator.RunCommandConfig{Commands: commandsOf{b, v.VM}, Store: storeOf{b, box}, Clock: b.env.Clock, Dir: `C:\Windows\Temp\ingot-` + t.Run}
+	if !v.VM.Windows {
+		c.Dir = "/var/tmp/ingot-" + t.Run
+		return communicator.NewRunCommandLinux(c)
+	}
 	return communicator.NewRunCommandWindows(c)
 }
 

@@ -26,9 +26,8 @@ func (Engine) Check(img *image.Image) diag.List {
 	l := limits(img)
 	switch kind := img.Communicator.Kind; {
 	case kind == kindRunCommand:
-		l = append(l, checkRunCommand(img)...)
 	case img.OS == image.Linux && kind != "ssh":
-		l.Errorf(img.Communicator.Pos, `set communicator = "ssh"`, "a Linux guest is reached by SSH; communicator is %q", kind)
+		l.Errorf(img.Communicator.Pos, `set communicator = "runcommand" or "ssh"`, "a Linux guest is reached through run commands or by SSH; communicator is %q", kind)
 	case img.OS == image.Linux:
 	case kind != "winrm":
 		l.Errorf(img.Communicator.Pos, `set communicator = "runcommand" or "winrm"`, "this version of Ingot reaches Windows through run commands or over WinRM; communicator is %q", kind)

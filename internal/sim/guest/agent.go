@@ -17,6 +17,8 @@ import (
 
 // AgentScript is what the VM agent's run command handler runs, without any connection to the machine: as SYSTEM, or as User.
 type AgentScript struct {
+	Name           string // of the run command
+	Began          func() // is called when the script begins; may be nil
 	Text           string
 	Params         map[string]string // passed as -name value; the model knows the one that Ingot's programs take
 	User, Password string
@@ -49,6 +51,9 @@ func (m *machine) Execute(x AgentScript) (int, error) {
 	env := windowsEnv()
 	env["COMPUTERNAME"], env["USERNAME"] = m.c.Computer, "SYSTEM"
 	m.mu.Unlock()
+	if x.Began != nil {
+		x.Began()
+	}
 	if x.User != "" {
 		env["USERNAME"] = x.User
 		if !strings.EqualFold(x.User, m.c.User) || x.Password != m.c.Password {
