@@ -161,7 +161,7 @@ func (a *app) load(path string, t *templateFlags, sev diag.Severity, build bool)
 func public(r *template.Result) (out []string) {
 	for _, img := range r.Images {
 		n := img.Machine.Network
-		if r.Language != template.ImageBuilder && img.OS == image.Windows && img.Communicator.Kind == "winrm" && img.Communicator.Host == "" && (n.VNet == "" || n.PublicIP) {
+		if r.Language != template.ImageBuilder && (img.Communicator.Kind == "winrm" || img.Communicator.Kind == "ssh" && img.OS == image.Linux) && img.Communicator.Host == "" && (n.VNet == "" || n.PublicIP) {
 			out = append(out, img.Name)
 		}
 	}
