@@ -154,9 +154,9 @@ func (l *runCommandLinux) Run(ctx context.Context, x Script, out Output) (int, e
 	follow := func() string {
 		return fmt.Sprintf(followProgram, quote(folder), streams['O'].at, streams['E'].at, quote(process))
 	}
-	err := l.again(ctx, func() error {
-		_, found, err := l.c.Commands.State(ctx, name)
-		if err != nil || found {
+	begin := func() error {
+		state, found, err := l.c.Commands.State(ctx, name)
+		if err != nil || found && !state.Failed {
 			return err
 		}
 		// What a script needs to start is the same over any way; only the account is another.
@@ -165,8 +165,8 @@ func (l *runCommandLinux) Run(ctx context.Context, x Script, out Output) (int, e
 			return fmt.Errorf("%w: %w", errRefused, err)
 		}
 		return l.send(ctx, name, "(\n"+start+") || exit\n"+follow())
-	})
-	if err != nil {
+	}
+	if err := l.again(ctx, begin); err != nil {
 		return 0, fmt.Errorf("cannot run a script in the guest: %w", err)
 	}
 	defer func() {
@@ -174,7 +174,7 @@ func (l *runCommandLinux) Run(ctx context.Context, x Script, out Output) (int, e
 			l.done(ctx, n)
 		}
 	}()
-	limit, silent := commandQuiet, 0
+	limit, silent, failures := commandQuiet, 0, 0
 	for {
 		p := &pieces{streams: streams}
 		if streams['O'].at+streams['E'].at == 0 || len(names) > 1 {
@@ -211,6 +211,13 @@ func (l *runCommandLinux) Run(ctx context.Context, x Script, out Output) (int, e
 			return 0, fmt.Errorf("cannot follow a script: the guest answers %q", p.end)
 		case errors.Is(err, errQuiet):
 			limit = min(limit*2, commandQuietMax)
+		case state.Failed && len(names) == 1 && failures < 3:
+			// The platform could not carry it. The guest starts nothing twice, so it may be asked again.
+			failures++
+			if err := l.again(ctx, begin); err != nil {
+				return 0, fmt.Errorf("cannot run a script in the guest: %w", err)
+			}
+			continue
 		case len(names) == 1 && state.Execution == "Failed" && before == streams['O'].at+streams['E'].at:
 			return 0, fmt.Errorf("cannot start a script in the guest: exit code %d: %s", state.ExitCode, strings.TrimSpace(complaints.String()+state.Message))
 		default:

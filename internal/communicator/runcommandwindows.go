@@ -108,9 +108,9 @@ func (w *runCommandWindows) facts(ctx context.Context) (f Facts, err error) {
 func (w *runCommandWindows) Run(ctx context.Context, s Script, out Output) (int, error) {
 	name, a := "ingot-"+s.ID, followArgs{ID: s.ID, Dir: w.c.Dir, Slice: int(commandLife / time.Second)}
 	names := []string{name}
-	err := w.again(ctx, func() error {
-		_, found, err := w.c.Commands.State(ctx, name)
-		if err != nil || found {
+	start := func() error {
+		state, found, err := w.c.Commands.State(ctx, name)
+		if err != nil || found && !state.Failed {
 			return err
 		}
 		env := s.Env
@@ -130,8 +130,8 @@ func (w *runCommandWindows) Run(ctx context.Context, s Script, out Output) (int,
 			return err
 		}
 		return w.begin(ctx, name, text, protected)
-	})
-	if err != nil {
+	}
+	if err := w.again(ctx, start); err != nil {
 		return 0, fmt.Errorf("cannot run a script in the guest: %w", err)
 	}
 	defer func() {
@@ -139,7 +139,7 @@ func (w *runCommandWindows) Run(ctx context.Context, s Script, out Output) (int,
 			w.done(ctx, n)
 		}
 	}()
-	seen, limit, silent := 0, commandQuiet, 0
+	seen, limit, silent, failures := 0, commandQuiet, 0, 0
 	for {
 		end, complaints := "", ""
 		at := 0
@@ -180,6 +180,13 @@ func (w *runCommandWindows) Run(ctx context.Context, s Script, out Output) (int,
 			return 0, errors.New("cannot follow a script in the guest: it was never started")
 		case errors.Is(err, errQuiet):
 			limit = min(limit*2, commandQuietMax)
+		case state.Failed && len(names) == 1 && failures < 3:
+			// The platform could not carry it. The guest starts nothing twice, so it may be asked again.
+			failures++
+			if err := w.again(ctx, start); err != nil {
+				return 0, fmt.Errorf("cannot run a script in the guest: %w", err)
+			}
+			continue
 		case end == "" && seen == before && len(names) == 1 && state.Execution == "Failed":
 			return 0, fmt.Errorf("cannot run the script in the guest: its starter exited with code %d: %s", state.ExitCode, strings.TrimSpace(complaints+" "+state.Message))
 		case end == "":
