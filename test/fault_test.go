@@ -33,7 +33,24 @@ func TestEveryCallFails(t *testing.T) {
 	if testing.Short() {
 		kinds = kinds[2:4]
 	}
-	dir := template(t)
+	everyCallFails(t, template(t), kinds, 1)
+}
+
+// TestCallsFailRunCommand is the same without a way into the machine, for every third call.
+func TestCallsFailRunCommand(t *testing.T) {
+	t.Parallel() // as above
+	kinds := []fault{
+		{Do: "status", Status: 409, Code: "TestConflict", Message: "somebody else is at it"},
+		{Do: "drop-after"},
+		{Do: "fail-operation", Code: "TestFailed", Message: "it did not work out"},
+	}
+	if testing.Short() {
+		kinds = kinds[:1]
+	}
+	everyCallFails(t, runCommandTemplate(t), kinds, 3)
+}
+
+func everyCallFails(t *testing.T, dir string, kinds []fault, every int) {
 	probe := serve(t)
 	if r := probe.ingot(t, t.TempDir(), []string{"PKR_VAR_token=" + markInline}, "build", dir); r.code != 0 {
 		t.Fatalf("the build without faults ends with %d:\n%s", r.code, r.out)
@@ -56,7 +73,7 @@ func TestEveryCallFails(t *testing.T) {
 	go func() {
 		defer close(jobs)
 		for _, f := range kinds {
-			for i := 1; i <= n; i++ {
+			for i := 1; i <= n; i += every {
 				jobs <- job{f, i}
 			}
 		}

@@ -15,7 +15,16 @@ import (
 // resumes it: each time there is exactly one more gallery version in both regions, and nothing else.
 func TestKillAfterEveryEntry(t *testing.T) {
 	t.Parallel() // most of it is waiting
-	dir := template(t)
+	killAfterEveryEntry(t, template(t))
+}
+
+// TestKillAfterEveryEntryRunCommand is the same without a way into the machine.
+func TestKillAfterEveryEntryRunCommand(t *testing.T) {
+	t.Parallel() // as above
+	killAfterEveryEntry(t, runCommandTemplate(t))
+}
+
+func killAfterEveryEntry(t *testing.T, dir string) {
 	whole := t.TempDir()
 	secret := "PKR_VAR_token=" + markInline
 	a := serve(t)

@@ -230,3 +230,54 @@ func TestLinuxBuildIsKilled(t *testing.T) {
 	second.Process.Kill() //nolint:errcheck // nothing answers it any more
 	second.Wait()         //nolint:errcheck // killed
 }
+
+// TestLinuxRunCommand builds on a real machine without a way into it, and is killed while its script runs: the script has gone on when the
+// build is resumed, and ran once; a file goes in and comes back, as root.
+func TestLinuxRunCommand(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	realGuests(t)
+	a := serveScenario(t, linuxSeeds, "--guests", "qemu")
+	dir := linux(t, fromMarketplace, "builder", "1.0.0", `"echo begun", "echo once >>/var/tmp/count", "sleep 4", "echo ended after $(wc -l </var/tmp/count) time, as $(id -un), token $TOKEN", "cp /var/tmp/in.txt /var/tmp/out.txt"`)
+	file := filepath.Join(dir, "linux.pkr.hcl")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(raw), `communicator = "ssh"`, `communicator = "runcommand"`, 1)
+	text = strings.Replace(text, "  provisioner \"shell\" {\n", "  provisioner \"file\" {\n    source      = \"in.txt\"\n    destination = \"/var/tmp/in.txt\"\n  }\n  provisioner \"shell\" {\n    environment_vars = [\"TOKEN="+markEnv+"\"]\n", 1)
+	text = strings.TrimSuffix(strings.TrimSpace(text), "}") + "  provisioner \"file\" {\n    direction   = \"download\"\n    source      = \"/var/tmp/out.txt\"\n    destination = \"out.txt\"\n  }\n}\n"
+	for name, text := range map[string]string{"linux.pkr.hcl": text, "in.txt": "there and back\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := t.TempDir()
+	cmd, out := a.start(t, state, "] begun", "build", dir)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait() //nolint:errcheck // killed
+	vm := ""
+	for _, i := range a.inventory(t) {
+		switch i.Type {
+		case "Microsoft.Network/publicIPAddresses", "Microsoft.KeyVault/vaults":
+			t.Errorf("the build has made %s", i.ID)
+		case "Microsoft.Compute/virtualMachines":
+			vm = i.ID
+		}
+	}
+	if shown := a.text(t, vm, "") + a.text(t, vm+"/runCommands", "&$expand=instanceView"); strings.Contains(shown, markEnv) || !strings.Contains(shown, "ingot-provision-2") {
+		t.Errorf("what whoever may read the machine reads: %s", shown)
+	}
+	run, _, _ := journal(t, state)
+	r := a.ingot(t, state, nil, "resume", run)
+	if r.code != 0 || !strings.Contains(r.out, "ended after 1 time, as root, token ") {
+		t.Fatalf("the resumed build ends with %d:\n%s\n%s\n%s", r.code, out, r.out, a.log)
+	}
+	if back, err := os.ReadFile(filepath.Join(dir, "out.txt")); err != nil || string(back) != "there and back\n" {
+		t.Errorf("what came back: %q %v", back, err)
+	}
+	if versions, left := a.made(t); len(versions) != 1 || len(left) > 0 {
+		t.Errorf("the build leaves versions %v and %v", versions, left)
+	}
+}

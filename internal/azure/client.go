@@ -61,6 +61,8 @@ type Client struct {
 	images *armcompute.ImagesClient
 	market *armcompute.VirtualMachineImagesClient
 	skus   *armcompute.ResourceSKUsClient
+
+	commands *armcompute.VirtualMachineRunCommandsClient
 }
 
 // New makes a Client.
@@ -98,6 +100,7 @@ func New(o Options) (*Client, error) {
 	c.disks = made(&errs, armcompute.NewDisksClient, c)
 	c.images = made(&errs, armcompute.NewImagesClient, c)
 	c.market = made(&errs, armcompute.NewVirtualMachineImagesClient, c)
+	c.commands = made(&errs, armcompute.NewVirtualMachineRunCommandsClient, c)
 	c.skus = made(&errs, armcompute.NewResourceSKUsClient, c)
 	return c, errors.Join(errs...)
 }

@@ -171,3 +171,9 @@ func gone(err error) error {
 	}
 	return err
 }
+
+// IsRefused reports a request that Azure takes for wrong, or cannot do: asking again would not help.
+func IsRefused(err error) bool {
+	s := status(err)
+	return s == http.StatusBadRequest || s == http.StatusNotImplemented
+}

@@ -12,6 +12,11 @@ import (
 // PutNetwork creates a virtual network with one subnet and returns the subnet's id.
 func (c *Client) PutNetwork(ctx context.Context, n Network, op Op) (string, error) {
 	subnet := &armnetwork.Subnet{Name: &n.Subnet, Properties: &armnetwork.SubnetPropertiesFormat{AddressPrefix: &n.SubnetSpace}}
+	if n.Outbound {
+		// New networks are private since 31 March 2026 (learn.microsoft.com/azure/virtual-network/ip-services/default-outbound-access).
+		yes := true
+		subnet.Properties.DefaultOutboundAccess = &yes
+	}
 	if n.SecurityGroupID != "" {
 		subnet.Properties.NetworkSecurityGroup = &armnetwork.SecurityGroup{ID: &n.SecurityGroupID}
 	}
@@ -107,7 +112,7 @@ func groupOf(id string) string {
 }
 
 // PutSecurityGroup creates a network security group that lets its sources reach one port and returns its id. What no rule
-// names is denied by Azure's own default rules.
+// names is denied by Azure's own default rules. With port 0 nobody is let in at all, the own network included.
 func (c *Client) PutSecurityGroup(ctx context.Context, g SecurityGroup, op Op) (string, error) {
 	port, any := fmt.Sprint(g.Port), "*"
 	rule := &armnetwork.SecurityRulePropertiesFormat{
@@ -128,6 +133,11 @@ func (c *Client) PutSecurityGroup(ctx context.Context, g SecurityGroup, op Op) (
 		}
 	}
 	name := "communicator"
+	if g.Port == 0 {
+		name, port = "nobody", "*"
+		*rule.Access, *rule.Protocol = armnetwork.SecurityRuleAccessDeny, armnetwork.SecurityRuleProtocolAsterisk
+		rule.SourceAddressPrefix, rule.SourceAddressPrefixes = &any, nil
+	}
 	body := armnetwork.SecurityGroup{Location: &g.Location, Tags: ptrs(g.Tags), Properties: &armnetwork.SecurityGroupPropertiesFormat{
 		SecurityRules: []*armnetwork.SecurityRule{{Name: &name, Properties: rule}}}}
 	r, err := long[armnetwork.SecurityGroupsClientCreateOrUpdateResponse]{

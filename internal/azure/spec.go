@@ -37,10 +37,11 @@ type Network struct {
 	Group, Name, Location, Subnet string
 	AddressSpace, SubnetSpace     string // "10.0.0.0/16", "10.0.0.0/24"
 	SecurityGroupID               string // on the subnet
+	Outbound                      bool   `json:",omitempty"` // machines without a public address reach the internet
 	Tags                          map[string]string
 }
 
-// SecurityGroup is an NSG that lets Sources reach Port over TCP and nobody else in.
+// SecurityGroup is an NSG that lets Sources reach Port over TCP and nobody else in; with Port 0 nobody at all.
 type SecurityGroup struct {
 	Group, Name, Location string
 	Port                  int

@@ -14,6 +14,7 @@ import (
 	"ingot/internal/diag"
 	"ingot/internal/engine"
 	"ingot/internal/engine/vm"
+	"ingot/internal/image"
 	"ingot/internal/template"
 )
 
@@ -61,6 +62,7 @@ func (a *app) validateCmd() *cobra.Command {
 				sources  diag.Sources
 				images   int
 				problems diag.List
+				public   []string // images whose machine has a public address with an open port
 			}
 			t.warnUndeclared = !quiet // as in Packer: validate warns of them, build does not
 			results := make([]loaded, len(paths))
@@ -76,7 +78,7 @@ func (a *app) validateCmd() *cobra.Command {
 						return
 					}
 					r, problems := a.load(p, &t, sev, evaluate)
-					results[i] = loaded{images: len(r.Images), problems: problems}
+					results[i] = loaded{images: len(r.Images), problems: problems, public: public(r)}
 					if len(problems) > 0 {
 						results[i].sources = r.Sources
 					}
@@ -87,7 +89,9 @@ func (a *app) validateCmd() *cobra.Command {
 			var all diag.List
 			sources := diag.Sources{}
 			images := 0
+			var public []string
 			for _, x := range results {
+				public = append(public, x.public...)
 				all = append(all, x.problems...)
 				images += x.images
 				maps.Copy(sources, x.sources)
@@ -113,6 +117,9 @@ func (a *app) validateCmd() *cobra.Command {
 			}
 			if format == "text" {
 				say(a.Out, "valid: %s", count(images, what))
+				if len(public) > 0 {
+					say(a.Out, "note: %s can be reached from outside while it is built; communicator = \"runcommand\" needs no open port, no public address and no key vault", join(public))
+				}
 			}
 			return nil
 		},
@@ -206,6 +213,18 @@ func (a *app) load(path string, t *templateFlags, sev diag.Severity, build bool)
 		}
 	}
 	return r, problems
+}
+
+// public lists the images that could be built without a way into their machine, and are not. A template of the managed service cannot
+// say how its guest is reached.
+func public(r *template.Result) (out []string) {
+	for _, img := range r.Images {
+		n := img.Machine.Network
+		if r.Language != template.ImageBuilder && (img.Communicator.Kind == "winrm" || img.Communicator.Kind == "ssh" && img.OS == image.Linux) && img.Communicator.Host == "" && (n.VNet == "" || n.PublicIP) {
+			out = append(out, img.Name)
+		}
+	}
+	return out
 }
 
 // relative is a path as problems show it.

@@ -185,7 +185,7 @@ type KeyVault struct {
 
 // Communicator says how the guest is reached.
 type Communicator struct {
-	Kind     string // winrm, ssh, none
+	Kind     string // winrm, ssh, runcommand, none
 	User     string // default "packer"
 	Password Text   // empty: generated
 	Host     string // overrides the machine's address

@@ -88,8 +88,8 @@ func TestPuppetServer(t *testing.T) {
 	}
 }
 
-// recorder is a Windows guest that notes what it is given.
-type recorder struct {
+// noter is a Windows guest that notes what it is given.
+type noter struct {
 	communicator.Windows
 	scripts []communicator.Script
 	files   map[string]string
@@ -98,12 +98,12 @@ type recorder struct {
 	fail    error // of the next upload
 }
 
-func (r *recorder) Run(_ context.Context, s communicator.Script, _ communicator.Output) (int, error) {
+func (r *noter) Run(_ context.Context, s communicator.Script, _ communicator.Output) (int, error) {
 	r.scripts = append(r.scripts, s)
 	return r.code, nil
 }
 
-func (r *recorder) Upload(_ context.Context, name string, from io.ReaderAt, size int64) error {
+func (r *noter) Upload(_ context.Context, name string, from io.ReaderAt, size int64) error {
 	if r.fail != nil {
 		return r.fail
 	}
@@ -112,7 +112,7 @@ func (r *recorder) Upload(_ context.Context, name string, from io.ReaderAt, size
 	return err
 }
 
-func (r *recorder) Command(_ context.Context, line string, _ communicator.Output) (int, error) {
+func (r *noter) Command(_ context.Context, line string, _ communicator.Output) (int, error) {
 	r.lines = append(r.lines, line)
 	return 0, nil
 }
@@ -121,7 +121,7 @@ func TestPuppetOnWindows(t *testing.T) {
 	local := t.TempDir()
 	site := write(t, local+"/site.pp", "x", 0o644)
 	write(t, local+"/modules/m/init.pp", "y", 0o644)
-	r := &recorder{files: map[string]string{}, code: 2}
+	r := &noter{files: map[string]string{}, code: 2}
 	var kept bool
 	e := &Env{Comm: r, StepID: "p1", Save: func(any) error { kept = true; return nil }, Load: func(v any) (bool, error) {
 		if kept {

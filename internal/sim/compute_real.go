@@ -26,6 +26,8 @@ type realMachine struct {
 	cancel  context.CancelFunc // of a boot under way
 	off     chan struct{}      // closed when a shutdown under way is over
 	forward *forward
+	agent   string // seed of the key that run commands come in with, and the account
+	user    string
 }
 
 // frozen is what a disk held when it was captured.
@@ -70,6 +72,9 @@ func (w *Azure) newReal(m *machine, p map[string]any, c content) *realMachine {
 		}
 		if raw, err := base64.StdEncoding.DecodeString(text(o, "customData")); err == nil {
 			f.CustomData = raw
+		}
+		if !c.windows {
+			agentFor(x, f)
 		}
 		x.first = f
 	}

@@ -33,6 +33,7 @@ func kinds() []kind {
 				"retrieveBootDiagnosticsData": {answer: bootDiagnostics},
 				"generalize":                  {check: mayGeneralize, now: func(_ *Azure, r *resource) { machineOf(r).generalized = true }},
 			}},
+		runCommandKind(takes("run-command")),
 		diskKind(diskType, takes("disk")),
 		diskKind(snapshotType, takes("disk")),
 		storageKind(takes("storage")),

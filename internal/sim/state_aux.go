@@ -27,6 +27,7 @@ func auxTypes() []auxType {
 		aux[*accountData]("account"),
 		aux[*templateData]("template"),
 		aux[*deploymentData]("deployment"),
+		aux[*commandData]("command"),
 	}
 }
 
@@ -121,13 +122,15 @@ type realJSON struct {
 	Disk  string             `json:"disk,omitempty"`
 	Size  int64              `json:"size,omitempty"`
 	First *qemu.Provisioning `json:"first,omitempty"`
+	Agent string             `json:"agent,omitempty"`
+	User  string             `json:"user,omitempty"`
 }
 
 // MarshalJSON writes a machine without its running guest, which resume boots again.
 func (m *machine) MarshalJSON() ([]byte, error) {
 	j := machineJSON{Power: m.power, Generalized: m.generalized, User: m.user, Password: m.password, Certificate: m.certificateURL, Generation: m.generation, Content: m.content}
 	if x := m.real; x != nil {
-		j.Real = &realJSON{x.name, x.disk, x.size, x.first}
+		j.Real = &realJSON{x.name, x.disk, x.size, x.first, x.agent, x.user}
 	}
 	return json.Marshal(j)
 }
@@ -138,7 +141,7 @@ func (m *machine) UnmarshalJSON(raw []byte) error {
 	err := json.Unmarshal(raw, &j)
 	*m = machine{power: j.Power, generalized: j.Generalized, user: j.User, password: j.Password, certificateURL: j.Certificate, generation: j.Generation, content: j.Content}
 	if x := j.Real; x != nil {
-		m.real = &realMachine{name: x.Name, disk: x.Disk, size: x.Size, first: x.First}
+		m.real = &realMachine{name: x.Name, disk: x.Disk, size: x.Size, first: x.First, agent: x.Agent, user: x.User}
 	}
 	return err
 }

@@ -290,7 +290,7 @@ type armNetwork struct {
 
 // armCommunicator is how the guest is reached. The ssh_ options are known so that they are refused by name.
 type armCommunicator struct {
-	// Communicator: winrm or ssh (default, for Windows too).
+	// Communicator: runcommand (no port, no public address, no key vault; not Packer's), winrm or ssh (default, for Windows too).
 	Communicator string `hcl:"communicator"`
 	// PauseBeforeConnect: waits before the first connection.
 	PauseBeforeConnect time.Duration `hcl:"pause_before_connecting"`

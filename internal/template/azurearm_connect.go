@@ -57,8 +57,12 @@ func (d *decoder) communicator(o *azureARM, img *image.Image, fail failFunc) {
 			d.l.problems.Warnf(d.place("communicator"), `add communicator = "winrm", winrm_use_ssl = true and winrm_insecure = true`, "communicator is not set, and Packer's default is ssh, for Windows too: it waits 20 minutes for an SSH server that most Windows images do not have")
 		}
 	}
+	if c.Kind == "runcommand" {
+		d.runCommand(o, img, fail)
+		return
+	}
 	if c.Kind != "winrm" && c.Kind != "ssh" && c.Kind != "none" {
-		fail("communicator", `use "winrm" or "ssh"`, "communicator is %q", c.Kind)
+		fail("communicator", `use "runcommand", "winrm" or "ssh"`, "communicator is %q", c.Kind)
 	}
 	if c.Kind == "ssh" {
 		d.ssh(o, c)
@@ -86,9 +90,33 @@ func (d *decoder) communicator(o *azureARM, img *image.Image, fail failFunc) {
 	if c.Timeout == 0 {
 		c.Timeout = 30 * time.Minute
 	}
-	if s := c.Password.Reveal(); s != "" && (len(s) < 8 || len(s) > 123 || classes(s) < 3) {
+	strongEnough(c.Password, fail)
+}
+
+func strongEnough(password image.Text, fail failFunc) {
+	if s := password.Reveal(); s != "" && (len(s) < 8 || len(s) > 123 || classes(s) < 3) {
 		fail("winrm_password", "leave it out: one is generated", "winrm_password is too weak for Azure: 8 to 123 characters of three of the classes lower case, upper case, digit, other")
 	}
+}
+
+// runCommand reads what concerns communicator runcommand, which Packer does not have. The account that Azure wants every machine to have
+// is named by the options of winrm or, for Linux, of ssh; everything about ports, keys, certificates and vaults is beside the point.
+func (d *decoder) runCommand(o *azureARM, img *image.Image, fail failFunc) {
+	c := &img.Communicator
+	*c = image.Communicator{Kind: c.Kind, User: cmp.Or(o.WinRMUsername, "packer"), Password: o.WinRMPassword, Timeout: cmp.Or(o.WinRMTimeout, 30*time.Minute), Pause: c.Pause, Pos: c.Pos}
+	used := []string{"winrm_username", "winrm_password", "winrm_timeout"}
+	if img.OS == image.Linux {
+		c.User, c.Password, c.Timeout = cmp.Or(o.SSHUsername, "packer"), o.SSHPassword, cmp.Or(o.SSHTimeout, 30*time.Minute)
+		used = []string{"ssh_username", "ssh_password", "ssh_timeout"}
+	}
+	idle := []string{"allowed_inbound_ip_addresses", "public_ip_sku", "private_virtual_network_with_public_ip", "build_key_vault_name", "build_key_vault_secret_name", "build_key_vault_sku"}
+	for _, k := range keys(d.pos) {
+		about := strings.HasPrefix(k, "winrm_") || strings.HasPrefix(k, "ssh_") || strings.HasPrefix(k, "temporary_key_pair")
+		if about && !slices.Contains(used, k) || slices.Contains(idle, k) {
+			d.l.problems.Warnf(d.place(k), "remove it", "%s has no effect with communicator runcommand: no port is opened and no key vault is needed", k)
+		}
+	}
+	strongEnough(c.Password, fail)
 }
 
 // ssh reads what concerns communicator ssh.

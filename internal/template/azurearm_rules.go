@@ -346,7 +346,7 @@ func (d *decoder) machine(o *azureARM, img *image.Image, fail failFunc, oneOf on
 	}
 	m.KeyVault = image.KeyVault{Name: o.BuildKeyVaultName, SecretName: o.BuildKeyVaultSecretName, SKU: oneOf("build_key_vault_sku", o.BuildKeyVaultSKU, "standard", "premium"),
 		Skip: o.SkipCreateBuildKeyVault, Expires: o.WinRMExpirationTime}
-	if o.SkipCreateBuildKeyVault && o.Communicator != "winrm" {
+	if o.SkipCreateBuildKeyVault && o.Communicator != "winrm" && o.Communicator != "runcommand" {
 		fail("skip_create_build_key_vault", `set communicator = "winrm"`, "skip_create_build_key_vault is for communicator winrm")
 	}
 	if n := len(o.BuildKeyVaultName); n != 0 && !vaultName.MatchString(o.BuildKeyVaultName) {

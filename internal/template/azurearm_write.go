@@ -85,6 +85,7 @@ func fromImage(img *image.Image, l *losses) *azureARM {
 	}
 	l.lossy(n.Subscription != "" && !strings.EqualFold(n.Subscription, id.SubscriptionID), "vnetConfig.subnetId", "azure-arm finds a network in the build's own subscription only")
 	fromCommunicator(img, o)
+	l.lossy(img.Communicator.Kind == "runcommand", "communicator", "Packer has no communicator runcommand: it refuses this template, Ingot builds it")
 	o.SkipCreateImage, o.ManagedImageOSSnapshot, o.ManagedImageDataSnapshot, o.KeepOSDisk = img.SkipImage, img.Snapshots.OSDisk, img.Snapshots.DataPrefix, m.KeepOSDisk
 	if m.OSDiskType != "Standard_LRS" {
 		o.ManagedImageStorageType = m.OSDiskType
@@ -144,6 +145,19 @@ func fromCommunicator(img *image.Image, o *azureARM) {
 		}
 		if c.Timeout != 20*time.Minute {
 			a.SSHTimeout = c.Timeout
+		}
+		return
+	}
+	if c.Kind == "runcommand" {
+		*a = armCommunicator{Communicator: c.Kind, PauseBeforeConnect: c.Pause}
+		timeout := c.Timeout
+		if timeout == 30*time.Minute {
+			timeout = 0
+		}
+		if img.OS == image.Linux {
+			a.SSHUsername, a.SSHPassword, a.SSHTimeout = user, c.Password, timeout
+		} else {
+			a.WinRMUsername, a.WinRMPassword, a.WinRMTimeout = user, c.Password, timeout
 		}
 		return
 	}

@@ -153,6 +153,10 @@ func (m *making) reach(img *image.Image) {
 	if m.chance("password", 30) {
 		c.Password = m.hidden("Aa1!-word" + m.of("password", pieces()...))
 	}
+	if c.Kind != "ssh" && m.chance("run commands", 20) {
+		c.Kind, c.Host, c.Timeout = "runcommand", "", max(m.duration("timeout"), time.Nanosecond)
+		return
+	}
 	if c.Kind != "ssh" {
 		c.UseSSL, c.Insecure, c.NTLM, c.NoProxy = m.chance("ssl", 70), m.chance("insecure", 50), m.chance("ntlm", 50), m.chance("no proxy", 20)
 		c.Port, c.Timeout = rapid.SampledFrom([]int{5985, 5986, 22, 443}).Draw(m.t, "port"), max(m.duration("winrm timeout"), time.Nanosecond)

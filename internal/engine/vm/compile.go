@@ -55,7 +55,7 @@ func (c *compiler) add(s plan.Step, args any) {
 	s.Args = raw
 	// polling_duration_timeout bounds every single operation of Azure but publishing, which has a limit of its own.
 	switch s.Kind {
-	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image":
+	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "storage":
 		if c.img != nil {
 			s.Timeout = c.img.Machine.APITimeout
 		}
@@ -102,6 +102,11 @@ func (c *compiler) around() {
 			groupArgs{Group: azure.Group{Name: n.Group, Location: c.f.Location, Tags: c.tags}, Async: m.AsyncDelete})
 	}
 
+	if c.commands() {
+		c.storage()
+		c.network()
+		return
+	}
 	// The vault is needed to hand the certificate to the machine and the password to a resumed run; once the machine is
 	// stopped for good neither is, so it goes while the image is still being published.
 	vault := vaultArgs{Vault: azure.Vault{Group: n.Group, Name: n.Vault, Location: c.f.Location, SKU: m.KeyVault.SKU,
@@ -140,16 +145,20 @@ func (c *compiler) windows() bool { return c.img.OS != image.Linux }
 func (c *compiler) network() {
 	m, n := c.img.Machine, c.n
 	net := m.Network
-	public := net.VNet == "" || net.PublicIP
+	public := (net.VNet == "" || net.PublicIP) && !c.commands()
 	if net.VNet == "" {
-		if len(net.AllowedInbound) == 0 {
+		if len(net.AllowedInbound) == 0 && !c.commands() {
 			c.add(plan.Step{Scope: plan.Nothing, ID: "caller", Kind: "caller", Title: "Find this machine's address as Azure sees it", After: []string{"vault"}, Estimate: time.Second}, callerArgs{})
 		}
-		c.add(plan.Step{ID: "nsg", Kind: "nsg", Title: fmt.Sprintf("Create network security group %s (port %d only)", n.NSG, c.img.Communicator.Port),
+		lets := fmt.Sprintf("port %d only", c.img.Communicator.Port)
+		if c.commands() {
+			lets = "nobody is let in"
+		}
+		c.add(plan.Step{ID: "nsg", Kind: "nsg", Title: fmt.Sprintf("Create network security group %s (%s)", n.NSG, lets),
 			After: c.after("group", "caller"), Within: c.inGroup(), Estimate: takesNSG, UndoEstimate: takesNSG},
 			nsgArgs{azure.SecurityGroup{Group: n.Group, Name: n.NSG, Location: c.f.Location, Port: c.img.Communicator.Port, Sources: net.AllowedInbound, Tags: c.tags}})
 		c.add(plan.Step{ID: "network", Kind: "network", Title: "Create virtual network " + n.Network, After: c.after("group", "nsg"), Within: c.inGroup(), Estimate: takesNetwork, UndoEstimate: takesNetwork},
-			networkArgs{azure.Network{Group: n.Group, Name: n.Network, Location: c.f.Location, Subnet: n.Subnet, AddressSpace: "10.0.0.0/16", SubnetSpace: "10.0.0.0/24", Tags: c.tags}})
+			networkArgs{azure.Network{Group: n.Group, Name: n.Network, Location: c.f.Location, Subnet: n.Subnet, AddressSpace: "10.0.0.0/16", SubnetSpace: "10.0.0.0/24", Outbound: c.commands(), Tags: c.tags}})
 	} else {
 		c.add(plan.Step{Scope: plan.Nothing, ID: "network", Kind: "subnet", Title: "Find virtual network " + net.VNet, Estimate: time.Second},
 			subnetArgs{Group: net.ResourceGroup, VNet: net.VNet, Subnet: net.Subnet})
@@ -204,7 +213,11 @@ func (c *compiler) guest() string {
 	if timeout == 0 {
 		timeout = 30 * time.Minute
 	}
-	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: fmt.Sprintf("Wait for %s on port %d", protocol(com.Kind), com.Port), After: []string{"vm"}, Timeout: timeout, Estimate: takesConnect},
+	wait, takes := fmt.Sprintf("Wait for %s on port %d", protocol(com.Kind), com.Port), takesConnect
+	if c.commands() {
+		wait, takes = "Wait until the guest's agent runs commands", takesCommand
+	}
+	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: wait, After: append([]string{"vm"}, c.after("storage")...), Timeout: timeout, Estimate: takes},
 		connectArgs{com})
 	last := "connect"
 	var cleanup []provisionArgs

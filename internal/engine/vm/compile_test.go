@@ -104,6 +104,11 @@ func TestPlanFollowsTheTemplate(t *testing.T) {
 	}{
 		{"existing network", func(i *image.Image) { i.Machine.Network.VNet = "v" }, []string{"nsg", "ip", "caller"}, nil},
 		{"existing network with a public address", func(i *image.Image) { i.Machine.Network = image.Network{VNet: "v", PublicIP: true} }, []string{"nsg", "caller"}, nil},
+		{"run commands", func(i *image.Image) { i.Communicator = image.Communicator{Kind: "runcommand", User: "packer"} }, []string{"vault", "certificate", "caller", "ip"}, []string{"storage"}},
+		{"run commands in an existing network", func(i *image.Image) {
+			i.Communicator = image.Communicator{Kind: "runcommand", User: "packer"}
+			i.Machine.Network = image.Network{VNet: "v", PublicIP: true}
+		}, []string{"vault", "certificate", "caller", "ip", "nsg"}, []string{"storage"}},
 		{"existing group", func(i *image.Image) { i.Machine.ResourceGroup = "g" }, []string{"group"}, nil},
 		{"no provisioners", func(i *image.Image) { i.Provision = nil }, []string{"provision-1", "provision-2", "provision-3", "provision-4", "provision-5"}, nil},
 		{"specialized", func(i *image.Image) {

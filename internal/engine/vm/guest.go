@@ -60,6 +60,13 @@ func (b *build) dial(ctx context.Context, t *plan.Task) (communicator.Communicat
 	if err := errors.Join(t.Result("nic", &nic), optional(t.Result("ip", &ip))); err != nil {
 		return nil, err
 	}
+	if a.Communicator.Kind == kindRunCommand {
+		g, err := b.dialRunCommand(ctx, t)
+		if err == nil {
+			b.guest = g
+		}
+		return g, err
+	}
 	address := net.JoinHostPort(cmp.Or(a.Communicator.Host, ip.Address, nic.Address), strconv.Itoa(a.Communicator.Port))
 	g, err := b.dialWinRM, error(nil)
 	if a.Communicator.Kind == "ssh" {
@@ -173,7 +180,16 @@ func (b *build) runtime(ctx context.Context, t *plan.Task) func(name string) (st
 		var c connectArgs
 		var v vmArgs
 		var vault vaultArgs
-		if err := errors.Join(b.argsOf(t, "connect", &c), b.argsOf(t, "vm", &v), b.argsOf(t, "vault", &vault)); err != nil {
+		if err := errors.Join(b.argsOf(t, "connect", &c), b.argsOf(t, "vm", &v)); err != nil {
+			return "", false
+		}
+		if c.Communicator.Kind == kindRunCommand {
+			var s storageArgs
+			if err := b.argsOf(t, "storage", &s); err != nil {
+				return "", false
+			}
+			vault.Vault.TenantID = s.Tenant
+		} else if err := b.argsOf(t, "vault", &vault); err != nil {
 			return "", false
 		}
 		switch name {
@@ -181,7 +197,7 @@ func (b *build) runtime(ctx context.Context, t *plan.Task) func(name string) (st
 			return c.Communicator.User, true
 		case "Password", "WinRMPassword":
 			get := func() (string, error) { return b.password(ctx, t) }
-			if !v.VM.Windows {
+			if !v.VM.Windows && c.Communicator.Kind != kindRunCommand {
 				get = func() (string, error) { return b.given(t) }
 			}
 			p, err := get()

@@ -46,7 +46,7 @@ func limits(img *image.Image) diag.List {
 	no(m.DiskController != "", img.Pos, "leave disk_controller_type out", "a choice of disk controller")
 	no(m.Spot != nil, img.Pos, "leave spot out", "a spot VM")
 	no(!m.CustomScript.IsZero(), img.Pos, "use a powershell provisioner", "custom_script")
-	no(m.KeyVault.Skip, img.Pos, "leave skip_create_build_key_vault out, or name an existing vault in build_key_vault_name", "no key vault")
+	no(m.KeyVault.Skip && img.Communicator.Kind != kindRunCommand, img.Pos, "leave skip_create_build_key_vault out, or name an existing vault in build_key_vault_name", "no key vault")
 	no(img.Communicator.Pause > 0, img.Communicator.Pos, "leave pause_before_connecting out: Ingot waits until the guest answers", "pause_before_connecting")
 	no(m.Network.Subscription != "" && m.Network.Subscription != img.Identity.SubscriptionID, img.Pos, "use a network of the build's subscription", "a network of another subscription")
 	for _, t := range img.Targets {

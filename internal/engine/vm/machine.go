@@ -27,18 +27,22 @@ func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, e
 	var nic addressResult
 	var cert certificateResult
 	var vault vaultResult
-	if err := errors.Join(t.Result("nic", &nic), t.Result("vault", &vault)); err != nil {
+	if err := errors.Join(t.Result("nic", &nic), optional(t.Result("vault", &vault))); err != nil {
 		return vmResult{}, err
 	}
 	var key sshKeyResult
 	var password string
 	var err error
-	if a.VM.Windows {
+	_, commands := t.Find("storage")
+	switch {
+	case commands:
+		password, key.Public, err = b.unusedAccount(t, a.VM.Windows)
+	case a.VM.Windows:
 		if err := t.Result("certificate", &cert); err != nil {
 			return vmResult{}, err
 		}
 		password, err = b.password(ctx, t)
-	} else {
+	default:
 		if err := t.Result("ssh-key", &key); err != nil {
 			return vmResult{}, err
 		}
@@ -56,6 +60,9 @@ func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, e
 		return vmResult{}, fmt.Errorf("cannot create VM %s: one of that name exists in %s that this run did not make; use another temp_compute_name", a.VM.Name, a.VM.Group)
 	} else if err != nil && !azure.IsNotFound(err) {
 		return vmResult{}, err
+	} else if err == nil && commands {
+		// Begun before a crash, with a password or key that nobody has kept: neither may be changed by asking again.
+		password, key.Public = "", ""
 	}
 	a.VM.NICID, a.VM.Password = nic.ID, password
 	a.VM.WinRMCertificateURL, a.VM.VaultID, a.VM.SSHPublicKey = cert.URL, vault.ID, key.Public

@@ -13,6 +13,7 @@ type names struct {
 	Group, Vault, CertificateSecret, PasswordSecret, KeySecret string
 	NSG, Network, Subnet, IP, NIC                              string
 	VM, Computer, OSDisk                                       string
+	Storage                                                    string
 }
 
 func namesFor(img *image.Image, run string) names {
@@ -38,6 +39,7 @@ func namesFor(img *image.Image, run string) names {
 		VM:                cmp.Or(m.ComputeName, base),
 		Computer:          computer(cmp.Or(m.ComputeName, "ingot-"+run)),
 		OSDisk:            cmp.Or(m.OSDiskName, base+"-os"),
+		Storage:           "ingot" + run,
 	}
 }
 
@@ -56,6 +58,8 @@ const (
 	takesVM            = 91 * time.Second
 	takesVMDelete      = 28 * time.Second
 	takesConnect       = 3 * time.Minute
+	takesStorage       = 17 * time.Second
+	takesCommand       = time.Minute
 	takesSysprep       = 150 * time.Second
 	takesDeprovision   = 5 * time.Second
 	takesDeallocate    = 53 * time.Second

@@ -13,7 +13,7 @@ type nsgArgs struct{ azure.SecurityGroup }
 
 // makeNSG opens the communicator's port to the addresses that were named, or to the caller's alone.
 func (b *build) makeNSG(ctx context.Context, t *plan.Task, a nsgArgs) (idResult, error) {
-	if len(a.Sources) == 0 {
+	if a.Port != 0 && len(a.Sources) == 0 {
 		var c callerResult
 		if err := t.Result("caller", &c); err != nil {
 			return idResult{}, err

@@ -25,11 +25,12 @@ var _ engine.Engine = Engine{}
 func (Engine) Check(img *image.Image) diag.List {
 	l := limits(img)
 	switch kind := img.Communicator.Kind; {
+	case kind == kindRunCommand:
 	case img.OS == image.Linux && kind != "ssh":
-		l.Errorf(img.Communicator.Pos, `set communicator = "ssh"`, "a Linux guest is reached by SSH; communicator is %q", kind)
+		l.Errorf(img.Communicator.Pos, `set communicator = "runcommand" or "ssh"`, "a Linux guest is reached through run commands or by SSH; communicator is %q", kind)
 	case img.OS == image.Linux:
 	case kind != "winrm":
-		l.Errorf(img.Communicator.Pos, `set communicator = "winrm"`, "this version of Ingot reaches Windows over WinRM only; communicator is %q", kind)
+		l.Errorf(img.Communicator.Pos, `set communicator = "runcommand" or "winrm"`, "this version of Ingot reaches Windows through run commands or over WinRM; communicator is %q", kind)
 	case !img.Communicator.UseSSL:
 		l.Errorf(img.Communicator.Pos, "set winrm_use_ssl = true (and winrm_insecure = true for Packer's sake: Ingot pins its own certificate)",
 			"WinRM without TLS would send the password in clear")
@@ -62,6 +63,7 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"certificate":       plan.Typed[certificateArgs, certificateResult]{DoFunc: b.makeCertificate, UndoFunc: b.removeCertificate},
 		"ssh-key":           plan.Typed[sshKeyArgs, sshKeyResult]{DoFunc: b.makeSSHKey, UndoFunc: b.removeSSHKey},
 		"fetch":             plan.Typed[fetchArgs, fetchResult]{DoFunc: b.fetch},
+		"storage":           plan.Typed[storageArgs, struct{}]{DoFunc: b.makeStorage, UndoFunc: b.removeStorage},
 		"caller":            plan.Typed[callerArgs, callerResult]{DoFunc: b.findCaller},
 		"nsg":               plan.Typed[nsgArgs, idResult]{DoFunc: b.makeNSG, UndoFunc: b.removeNSG},
 		"network":           plan.Typed[networkArgs, idResult]{DoFunc: b.makeNetwork, UndoFunc: b.removeNetwork},

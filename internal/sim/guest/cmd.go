@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,7 +23,9 @@ type process struct {
 	out    func(stream int, text string) // 1 stdout, 2 stderr
 	exited bool                          // exit ended the interpreter
 
-	elevated bool // runs in a scheduled task, not in a remote session
+	elevated bool              // runs in a scheduled task, not in a remote session
+	web      http.RoundTripper // of what the VM agent runs
+	job      job
 
 	all, skipped int // lines of PowerShell, and those that the model does not know
 }

@@ -51,6 +51,10 @@ type Rule struct {
 type Machine interface {
 	// Addr is the WinRM endpoint, or "" without one.
 	Addr() string
+	// Up tells whether Windows runs, and with it the VM agent.
+	Up() bool
+	// Execute runs a script as the VM agent does; ErrDown when it could not begin, ErrWentDown when it was cut off.
+	Execute(s AgentScript) (code int, err error)
 	// Stop powers it off; its Disk stays.
 	Stop(ctx context.Context) error
 }

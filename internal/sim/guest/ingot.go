@@ -52,7 +52,16 @@ func (p *process) verb(first string) int {
 	switch head {
 	case "receive/1":
 		return p.receiveFile(a)
+	case "get/1":
+		return p.getFile(a)
+	case "put/1":
+		return p.putFile(a)
+	case "command/1":
+		return p.commandLine()
 	case "start/1":
+		if p.job.URL != "" && !p.fetchPayload() {
+			return 1
+		}
 		return p.startScript(a)
 	case "follow/1":
 		return p.follow(a, a.Offset)
