@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -112,4 +113,27 @@ func (a *azure) text(t *testing.T, path, more string) string {
 		t.Fatal(err)
 	}
 	return out.String()
+}
+
+// TestRunCommandVariants builds where no temporary group takes everything along, and in a network that is there already.
+func TestRunCommandVariants(t *testing.T) {
+	const target = "\n  managed_image_name = \"m\"\n  managed_image_resource_group_name = \"rg\"\n"
+	for name, c := range map[string]string{
+		"an existing group":            "build_resource_group_name = \"rg-build\"",
+		"an existing network":          "location = \"westeurope\"\nvirtual_network_name = \"vnet1\"\nvirtual_network_subnet_name = \"hosts\"\nvirtual_network_resource_group_name = \"rg-net\"",
+		"no key vault, as Packer says": "location = \"westeurope\"\nskip_create_build_key_vault = true",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			text := strings.Replace(fmt.Sprintf(frame, "  image_offer = \"windows-11\"\n  image_sku = \"win11-25h2-avd\"\n"+c+target), "\"winrm\"\n  winrm_use_ssl   = true\n  winrm_use_ntlm  = false", `"runcommand"`, 1)
+			if err := os.WriteFile(filepath.Join(dir, "w.pkr.hcl"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r := embedded(t, t.TempDir(), "build", dir)
+			if r.code != 0 || !strings.Contains(r.out, "runs commands") || !strings.Contains(r.out, "/images/m") || !strings.Contains(r.out, "  0 other resources that were not there before the build") {
+				t.Errorf("exit code %d\n%s", r.code, r.out)
+			}
+		})
+	}
 }
