@@ -156,6 +156,8 @@ type AnsibleLocal struct {
 	GalaxyFile string `hcl:"galaxy_file"`
 	// GalaxyCommand is the program that installs them; ansible-galaxy if not set.
 	GalaxyCommand string `hcl:"galaxy_command"`
+	// GalaxyForceInstall installs again what is there.
+	GalaxyForceInstall bool `hcl:"galaxy_force_install"`
 	// GalaxyRolesPath is where roles are installed.
 	GalaxyRolesPath string `hcl:"galaxy_roles_path"`
 	// GalaxyCollectionsPath is where collections are installed.

@@ -2,19 +2,17 @@ package provisioner
 
 import (
 	"context"
-	"net"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
-
-	"golang.org/x/crypto/ssh"
+	"time"
 
 	"ingot/internal/communicator"
-	"ingot/internal/communicator/sshtest"
 	"ingot/internal/image"
 )
 
@@ -28,37 +26,38 @@ func needs(t *testing.T, names ...string) {
 	}
 }
 
-// reach lets programs of this machine sign in to the guest with a key.
-func (g *sshGuest) reach(e *Env) {
-	g.t.Helper()
-	private, public, err := communicator.NewSSHKey("ed25519")
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	host := sshtest.HostKey(g.t, "ed25519")
-	g.SetOptions(func(o *sshtest.Options) {
-		o.Key, o.HostKeys = sshtest.PublicKey(g.t, public), []ssh.Signer{host}
-	})
-	name, port, err := net.SplitHostPort(g.Addr())
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	e.Connection = func(context.Context) (Connection, error) {
-		return Connection{Kind: "ssh", Host: name, Port: n, User: sshtest.User, Password: sshtest.Password, Key: []byte(private), HostKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(host.PublicKey()))),
-			Dial: func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", g.Addr()) }}, nil
-	}
+// lines collects what a step prints.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) add(_, line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, line)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.all, "\n")
+}
+
+// limited is a context of two minutes: a program that hangs is ended, and the test says so.
+func limited(t *testing.T) context.Context {
+	t.Helper()
+	ctx, stop := context.WithTimeoutCause(t.Context(), 2*time.Minute, errors.New("the test's time is up"))
+	t.Cleanup(stop)
+	return ctx
 }
 
 // TestAnsible runs the real ansible-playbook over the real ssh against a guest.
 func TestAnsible(t *testing.T) {
-	needs(t, "ansible-playbook", "ssh", "python3")
+	needs(t, "ansible-playbook", "python3")
+	g := startSSHD(t)
 	t.Setenv("TMPDIR", t.TempDir())
 	t.Setenv("HOME", t.TempDir())
-	g := newSSHGuest(t)
 	local := t.TempDir()
 	no := false
 	const playbook = `
@@ -70,7 +69,7 @@ func TestAnsible(t *testing.T) {
       register: said
     - debug: {msg: "{{ inventory_hostname }} in {{ group_names | join('+') }} says {{ said.stdout }} {{ lookup('env', 'GIVEN') }}"}
 `
-	good := write(t, local+"/site.yml", strings.ReplaceAll(playbook, "%HOME%", g.Home), 0o644)
+	good := write(t, local+"/site.yml", strings.ReplaceAll(playbook, "%HOME%", g.home), 0o644)
 	bad := write(t, local+"/bad.yml", "- hosts: all\n  gather_facts: false\n  tasks:\n    - command: sh -c 'echo why >&2; exit 7'\n", 0o644)
 	role := write(t, local+"/roles/hello/tasks/main.yml", "- debug: {msg: role ran}\n", 0o644)
 	roles := write(t, local+"/role.yml", "- hosts: web\n  gather_facts: false\n  roles: [hello]\n", 0o644)
@@ -92,7 +91,7 @@ func TestAnsible(t *testing.T) {
 		"group variables beside the inventory": {Ansible{PlaybookFile: good, Groups: []string{"web"}, InventoryDirectory: local + "/inv"}, `says from the group`, ""},
 		"template of the line":                 {Ansible{PlaybookFile: good, InventoryFileTemplate: "{{.HostAlias}} ansible_host={{.Host}} ansible_port={{.Port}} ansible_user={{.User}} greeting=line"}, `says line`, ""},
 		"own inventory":                        {Ansible{PlaybookFile: good, InventoryFile: own, HostAlias: "guest"}, `guest in web says none`, ""},
-		"ssh arguments":                        {Ansible{PlaybookFile: good, AnsibleSSHExtraArgs: []string{"-o Compression=yes", "-o LogLevel=ERROR"}, UseSFTP: true, UseProxy: &no, User: sshtest.User}, `says none`, ""},
+		"ssh arguments":                        {Ansible{PlaybookFile: good, AnsibleSSHExtraArgs: []string{"-o Compression=yes", "-o LogLevel=ERROR"}, UseSFTP: true, UseProxy: &no, User: g.user}, `says none`, ""},
 		"a role":                               {Ansible{PlaybookFile: roles, Groups: []string{"web"}}, `role ran`, ""},
 		"failing":                              {Ansible{PlaybookFile: bad}, "", `bad.yml: it exited with code 2 \(a task failed\): .*why`},
 		"wrong option":                         {Ansible{PlaybookFile: good, ExtraArguments: text("--no-such-option")}, "", `it exited with code 2|wrong options`},
@@ -100,12 +99,11 @@ func TestAnsible(t *testing.T) {
 		"other user":                           {Ansible{PlaybookFile: good, User: "nobody", UseProxy: &no}, "", `UNREACHABLE`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g.hear, g.lines = nil, nil
-			e := g.env("ansible")
-			g.reach(e)
-			os.Remove(g.Home + "/out") //nolint:errcheck // it may not be there
-			err := c.p.Run(t.Context(), e)
-			out := strings.Join(g.lines, "\n")
+			var said lines
+			e := g.env(t, "ansible", said.add)
+			os.Remove(g.home + "/out") //nolint:errcheck // it may not be there
+			err := c.p.Run(limited(t), e)
+			out := said.String()
 			if (err == nil) != (c.fail == "") || err != nil && !regexp.MustCompile("(?s)"+c.fail).MatchString(err.Error()) {
 				t.Errorf("%v, want %q\n%s", err, c.fail, out)
 			}
@@ -121,24 +119,30 @@ func TestAnsible(t *testing.T) {
 	}
 
 	// What is kept holds no secret.
-	e := g.env("kept")
-	g.reach(e)
-	if err := (&Ansible{PlaybookFile: good, KeepInventoryFile: true}).Run(t.Context(), e); err != nil {
+	e := g.env(t, "kept", nil)
+	if err := (&Ansible{PlaybookFile: good, KeepInventoryFile: true}).Run(limited(t), e); err != nil {
 		t.Error(err)
 	}
 	kept, _ := filepath.Glob(os.Getenv("TMPDIR") + "/ingot-*")
 	if len(kept) != 1 {
 		t.Fatalf("kept: %v", kept)
 	}
-	if raw, err := os.ReadFile(kept[0]); err != nil || strings.Contains(string(raw), sshtest.Password) || strings.Contains(string(raw), "key") || !strings.Contains(string(raw), "default ansible_host=127.0.0.1") {
+	if raw, err := os.ReadFile(kept[0]); err != nil || strings.Contains(string(raw), "key") || !strings.Contains(string(raw), "default ansible_host=127.0.0.1") {
 		t.Errorf("the kept inventory: %q %v", raw, err)
 	}
 
 	// A guest with another host key is not let in.
-	e = g.env("stranger")
-	g.reach(e)
-	g.SetOptions(func(o *sshtest.Options) { o.HostKeys = []ssh.Signer{sshtest.HostKey(t, "ed25519")} })
-	if err := (&Ansible{PlaybookFile: good}).Run(t.Context(), e); err == nil || !strings.Contains(err.Error(), "HOST IDENTIFICATION HAS CHANGED") && !strings.Contains(err.Error(), "Host key verification failed") {
+	e = g.env(t, "stranger", nil)
+	_, other, err := communicator.NewSSHKey("ed25519")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Connection = func(context.Context) (Connection, error) {
+		c := g.connection()
+		c.HostKey = other
+		return c, nil
+	}
+	if err := (&Ansible{PlaybookFile: good}).Run(limited(t), e); err == nil || !strings.Contains(err.Error(), "HOST IDENTIFICATION HAS CHANGED") && !strings.Contains(err.Error(), "Host key verification failed") {
 		t.Errorf("a stranger's host key: %v", err)
 	}
 }

@@ -300,6 +300,7 @@ func (m *making) obey(s provisioner.Settings) {
 	case *provisioner.Ansible:
 		s.PlaybookFile = m.path("playbook")
 		one(&s.AnsibleProxyKeyType, "ECDSA", "rsa")
+		one(&s.InventoryFileTemplate, "{{ .HostAlias }} ansible_host={{ .Host }}", "{{.User}}:{{.Port}} ${y}")
 	case *provisioner.AnsibleLocal:
 		if s.PlaybookFiles = nil; s.PlaybookFile == "" {
 			s.PlaybookFiles = []string{m.path("playbook")}

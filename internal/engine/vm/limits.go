@@ -85,6 +85,10 @@ func limits(img *image.Image) diag.List {
 			l.Errorf(p.Pos, "use a powershell provisioner", "provisioner shell is for Linux guests; os_type is Windows")
 			continue
 		}
+		if img.OS == image.Windows && p.Type == "ansible-local" {
+			l.Errorf(p.Pos, "use ansible, which runs on this machine", "provisioner ansible-local is for Linux guests, since Ansible does not run on Windows; os_type is Windows")
+			continue
+		}
 		if _, ok := p.Settings.(provisioner.Runner); !ok {
 			no(true, p.Pos, "leave it out, or do the same in a powershell provisioner", "provisioner "+p.Type)
 		}
