@@ -105,14 +105,12 @@ func TestInSpec(t *testing.T) {
 // TestInSpecOverSSH signs in with the build's key, and is given no password.
 func TestInSpecOverSSH(t *testing.T) {
 	needs(t, "sh", "ssh")
-	dir := t.TempDir()
-	g := newSSHGuest(t)
-	e := g.env("inspec")
-	g.reach(e)
+	server := startSSHD(t)
+	dir, said := t.TempDir(), &lines{}
 	p := &InSpec{Profile: dir, Command: write(t, dir+"/inspec", fakeInSpec, 0o755)}
-	err := p.Run(t.Context(), e)
-	out := strings.Join(g.lines, "\n")
-	if err != nil || !strings.Contains(out, "stdout:in the guest") || !strings.Contains(out, "--target ssh://ingot") || strings.Contains(out, "password") {
+	err := p.Run(limited(t), server.env(t, "inspec", said.add))
+	out := said.String()
+	if err != nil || !strings.Contains(out, "in the guest") || !strings.Contains(out, "--target ssh://ingot") || strings.Contains(out, "password") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

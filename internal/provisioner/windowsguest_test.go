@@ -109,7 +109,7 @@ func (g *windowsGuest) env(id string) *Env {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { w.Close() }) //nolint:errcheck // the test is over
-	return &Env{Comm: &recorder{w, g}, Clock: g.clock, StepID: id, Vars: map[string]string{"PACKER_BUILD_NAME": "b"},
+	return &Env{Comm: &watchedGuest{w, g}, Clock: g.clock, StepID: id, Vars: map[string]string{"PACKER_BUILD_NAME": "b"},
 		Progress: func(s string) {
 			g.mu.Lock()
 			g.progress = append(g.progress, s)
@@ -179,13 +179,13 @@ func (g *windowsGuest) count(what string) (n int) {
 	return n
 }
 
-// recorder writes down what goes to the guest, and lets a call fail.
-type recorder struct {
+// watchedGuest writes down what goes to the guest, and lets a call fail.
+type watchedGuest struct {
 	communicator.Windows
 	g *windowsGuest
 }
 
-func (r *recorder) call(name string) error {
+func (r *watchedGuest) call(name string) error {
 	r.g.mu.Lock()
 	fail := r.g.fail
 	r.g.mu.Unlock()
@@ -195,14 +195,14 @@ func (r *recorder) call(name string) error {
 	return nil
 }
 
-func (r *recorder) Ready(ctx context.Context) (communicator.Facts, error) {
+func (r *watchedGuest) Ready(ctx context.Context) (communicator.Facts, error) {
 	if err := r.call("ready"); err != nil {
 		return communicator.Facts{}, err
 	}
 	return r.Windows.Ready(ctx)
 }
 
-func (r *recorder) Run(ctx context.Context, s communicator.Script, out communicator.Output) (int, error) {
+func (r *watchedGuest) Run(ctx context.Context, s communicator.Script, out communicator.Output) (int, error) {
 	r.g.mu.Lock()
 	r.g.scripts = append(r.g.scripts, s)
 	r.g.mu.Unlock()
@@ -212,7 +212,7 @@ func (r *recorder) Run(ctx context.Context, s communicator.Script, out communica
 	return r.Windows.Run(ctx, s, out)
 }
 
-func (r *recorder) Command(ctx context.Context, line string, out communicator.Output) (int, error) {
+func (r *watchedGuest) Command(ctx context.Context, line string, out communicator.Output) (int, error) {
 	r.g.mu.Lock()
 	r.g.commands = append(r.g.commands, line)
 	r.g.mu.Unlock()

@@ -306,6 +306,14 @@ func (m *making) obey(s provisioner.Settings) {
 			s.PlaybookFiles = []string{m.path("playbook")}
 		}
 	case *provisioner.ChefSolo:
+		one(&s.Product, "chef", "Cinc")
+		if s.ElevatedUser == "" {
+			s.ElevatedPassword = image.Text{}
+		}
+		if s.EnvironmentsPath == "" {
+			s.ChefEnvironment = ""
+		}
+		one(&s.JSONString, `{"a": "{{ x }} ${y}"}`)
 		one(&s.GuestOSType, "unix", "Windows")
 		one(&s.ChefLicense, "accept")
 		one(&s.ExecuteCommand, "{{if .Sudo}}sudo {{end}}x {{.JsonPath}}")
@@ -314,6 +322,13 @@ func (m *making) obey(s provisioner.Settings) {
 			s.JSONString = ""
 		}
 	case *provisioner.ChefClient:
+		one(&s.Product, "chef", "Cinc")
+		if s.ElevatedUser == "" {
+			s.ElevatedPassword = image.Text{}
+		}
+		if one(&s.JSONString, `{"a": "{{ x }} ${y}"}`); s.JSON != nil {
+			s.JSONString = ""
+		}
 		one(&s.GuestOSType, "unix", "Windows")
 		one(&s.ChefLicense, "accept")
 		one(&s.SSLVerifyMode, "verify_none", "verify_peer")
@@ -326,6 +341,7 @@ func (m *making) obey(s provisioner.Settings) {
 		}
 	case *provisioner.DSC:
 		s.ManifestFile = m.path("manifest")
+		s.ResourceName, s.ResourceModule, s.ResourceModuleVersion, s.ExecuteCommandFile = "", "", "", ""
 		one(&s.ExecuteCommand, "{{.ManifestFile}}")
 	case *provisioner.InSpec:
 		s.Profile = m.of("profile", m.path("profile"), "https://example.com/"+m.text("profile"))
