@@ -122,6 +122,9 @@ func cmpOr(n, m int) int {
 }
 
 func (a *app) runOne(ctx context.Context, in *interrupts, p *prepared, how plan.OnError, show plan.Sink) error {
+	if err := a.attended(p.plan); err != nil {
+		return err
+	}
 	store := a.store()
 	run, err := store.Create(p.plan)
 	if err != nil {
@@ -168,8 +171,10 @@ func timeLimit(img *image.Image) time.Duration {
 
 // runner is set up alike for a new run and a resumed one.
 func (a *app) runner(p *prepared, run *plan.RunFolder, how plan.OnError, show plan.Sink) *plan.Runner {
+	env := p.session.env(p.secrets)
+	env.Wait = a.wait
 	return &plan.Runner{
-		Actions: a.engine().Actions(p.session.env(p.secrets)), Journal: a.journal(run), Clock: p.session.clock, Sink: show,
+		Actions: a.engine().Actions(env), Journal: a.journal(run), Clock: p.session.clock, Sink: show,
 		Redact: p.secrets.Redact, OnError: how, Ask: a.ask, Cancelled: run.CancelRequested,
 	}
 }

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"context"
 	"time"
 
 	"ingot/internal/azure"
@@ -36,4 +37,6 @@ type Env struct {
 	Dial    communicator.Dialer
 	Secrets *Secrets
 	Clock   plan.Clock
+	// Wait returns when a person says to go on, at a breakpoint; nil: nobody can be asked.
+	Wait func(ctx context.Context, note string) error
 }

@@ -62,6 +62,14 @@ func (p *File) Check(c *Check) {
 	}
 	switch p.Direction {
 	case "", "upload":
+		if p.Generated { // it is looked for when its turn has come, from the folder that the build began in
+			if p.Source != "" {
+				p.Source = localPath(c.Cwd, p.Source)
+			}
+			for i := range p.Sources {
+				p.Sources[i] = localPath(c.Cwd, p.Sources[i])
+			}
+		}
 		if p.Generated || !p.SourceURI.IsZero() {
 			break
 		}
@@ -75,12 +83,8 @@ func (p *File) Check(c *Check) {
 		if !p.Content.IsZero() {
 			c.fail("content", "remove content", "there is nothing to download with content")
 		}
-		if p.Destination != "" && !filepath.IsAbs(p.Destination) {
-			slash := folder(p.Destination)
-			p.Destination = filepath.Join(c.Cwd, p.Destination)
-			if slash {
-				p.Destination += "/"
-			}
+		if p.Destination != "" {
+			p.Destination = localPath(c.Cwd, p.Destination)
 		}
 	default:
 		c.fail("direction", "use upload or download", "unknown direction %q", p.Direction)
@@ -89,6 +93,18 @@ func (p *File) Check(c *Check) {
 
 // Addresses are what it fetches.
 func (p *File) Addresses() []URI { return addressesOf(p.SourceURI, p.SHA256) }
+
+// localPath is a path of this machine as an absolute one; a slash at its end stays.
+func localPath(cwd, name string) string {
+	if filepath.IsAbs(name) || strings.Contains(name, "{{ build `") {
+		return name
+	}
+	out := filepath.Join(cwd, name)
+	if folder(name) {
+		out += "/"
+	}
+	return out
+}
 
 // folder reports whether a destination names a folder to put things in.
 func folder(s string) bool { return strings.HasSuffix(s, "/") || strings.HasSuffix(s, `\`) }

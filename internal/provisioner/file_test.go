@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,5 +64,61 @@ func TestFileOverSSH(t *testing.T) {
 	}
 	if _, err := os.Stat(out + "/none"); !os.IsNotExist(err) {
 		t.Errorf("half a file: %v", err)
+	}
+}
+
+// TestGenerated names what is made during the build, and what comes back from the guest.
+func TestGenerated(t *testing.T) {
+	g := newSSHGuest(t)
+	cwd := t.TempDir()
+	f := &File{Sources: []string{"late.txt", "late/"}, Destination: g.Home + "/in/", Generated: true}
+	c := &Check{Cwd: cwd, Dir: cwd}
+	if f.Check(c); len(c.Problems) > 0 || f.Sources[0] != cwd+"/late.txt" || f.Sources[1] != cwd+"/late/" {
+		t.Fatalf("%+v %q", c.Problems, f.Sources)
+	}
+	if _, err := g.run("early", f); err == nil {
+		t.Error("what is not there yet is uploaded")
+	}
+	write(t, cwd+"/late.txt", "1", 0o644)
+	write(t, cwd+"/late/two", "2", 0o644)
+	if _, err := g.run("late", f); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[string]string{"in/late.txt": "1", "in/two": "2"} {
+		if raw, err := os.ReadFile(g.Home + "/" + name); err != nil || string(raw) != want {
+			t.Errorf("%s: %q %v", name, raw, err)
+		}
+	}
+	write(t, g.Home+"/sbom.json", "{}", 0o644)
+	s := &SBOM{Source: g.Home + "/sbom.json", Destination: "out/"}
+	c = &Check{Cwd: cwd}
+	if s.Check(c); len(c.Problems) > 0 || len(s.Limits()) > 0 {
+		t.Errorf("%+v %+v", c.Problems, s.Limits())
+	}
+	if _, err := g.run("sbom", s); err != nil {
+		t.Error(err)
+	}
+	if raw, err := os.ReadFile(cwd + "/out/sbom.json"); err != nil || string(raw) != "{}" {
+		t.Errorf("%q %v", raw, err)
+	}
+	for _, no := range []*SBOM{{AutoGenerate: true, Destination: "x"}, {Source: "x"}} {
+		if len(no.Limits()) != 1 {
+			t.Errorf("%+v: %+v", no, no.Limits())
+		}
+	}
+}
+
+func TestBreakpoint(t *testing.T) {
+	asked := ""
+	e := &Env{Wait: func(_ context.Context, note string) error { asked = note; return nil }}
+	if err := (&Breakpoint{Note: "look"}).Run(t.Context(), e); err != nil || asked != "look" {
+		t.Errorf("%v %q", err, asked)
+	}
+	asked = ""
+	if err := (&Breakpoint{Note: "look", Disable: true}).Run(t.Context(), e); err != nil || asked != "" {
+		t.Errorf("disabled: %v %q", err, asked)
+	}
+	if err := (&Breakpoint{}).Run(t.Context(), &Env{}); err == nil {
+		t.Error("it goes on with nobody there")
 	}
 }

@@ -2,7 +2,9 @@ package provisioner
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 )
 
@@ -47,25 +49,39 @@ type Breakpoint struct {
 var (
 	_ Settings = (*Breakpoint)(nil)
 	_ Runner   = (*Breakpoint)(nil)
-	_ Limited  = (*Breakpoint)(nil)
 )
 
-// Run goes on: one that stops is refused before anything is made.
-func (p *Breakpoint) Run(_ context.Context, e *Env) error {
-	e.progress("breakpoint, disabled")
-	return nil
+// Run waits until a person says to go on; the machine runs, and can be looked at. After a crash it asks again.
+func (p *Breakpoint) Run(ctx context.Context, e *Env) error {
+	if p.Disable {
+		e.progress("breakpoint, disabled")
+		return nil
+	}
+	if e.Wait == nil {
+		return errors.New("cannot stop at the breakpoint: nobody is there to say when to go on; set disable = true, or build from a terminal")
+	}
+	if p.Note != "" {
+		e.progress("breakpoint: %s", p.Note)
+	}
+	return e.Wait(ctx, p.Note)
 }
 
-// Limits says that nobody can be waited for yet.
-func (p *Breakpoint) Limits() []Limit {
-	return limitsOf(limit{"breakpoint", !p.Disable, "this version cannot wait for a person in the middle of a build; set disable = true, and use -on-error=ask"})
-}
+// Stops says whether it will wait for a person.
+func (p *Breakpoint) Stops() bool { return !p.Disable }
 
 // Check finds nothing wrong.
 func (p *Breakpoint) Check(*Check) {}
 
 // Summary is a phrase for a step's title.
-func (p *Breakpoint) Summary() string { return "breakpoint" }
+func (p *Breakpoint) Summary() string {
+	switch {
+	case p.Disable:
+		return "breakpoint, disabled"
+	case p.Note != "":
+		return "breakpoint, " + p.Note
+	}
+	return "breakpoint"
+}
 
 // Estimate is nothing: nobody knows when a person comes back.
 func (p *Breakpoint) Estimate() time.Duration { return 0 }
@@ -76,7 +92,7 @@ type SBOM struct {
 	Source string `hcl:"source"`
 	// Destination is where it goes on this machine.
 	Destination string `hcl:"destination"`
-	// SBOMName is its name in HCP Packer.
+	// SBOMName has no effect: it is its name in HCP Packer, to which nothing is sent.
 	SBOMName string `hcl:"sbom_name"`
 	// AutoGenerate makes it in the guest.
 	AutoGenerate bool `hcl:"auto_generate"`
@@ -90,13 +106,35 @@ type SBOM struct {
 	ScanPath string `hcl:"scan_path"`
 }
 
-var _ Settings = (*SBOM)(nil)
+var (
+	_ Settings = (*SBOM)(nil)
+	_ Runner   = (*SBOM)(nil)
+	_ Limited  = (*SBOM)(nil)
+)
 
 // Check reports what is wrong.
 func (p *SBOM) Check(c *Check) {
 	if !p.AutoGenerate {
 		c.required("source", p.Source)
 	}
+	c.ignored("sbom_name", p.SBOMName != "", "nothing is sent to HCP Packer")
+	if p.Destination != "" && !filepath.IsAbs(p.Destination) {
+		p.Destination = localPath(c.Cwd, p.Destination)
+	}
+}
+
+// Limits lists the options that Run cannot honour.
+func (p *SBOM) Limits() []Limit {
+	l := limitsOf(limit{"auto_generate", p.AutoGenerate, "no scanner is brought into the guest; run one in a provisioner before, and name its file in source"})
+	if p.Destination == "" {
+		l = append(l, Limit{"a missing destination", "the file would go to HCP Packer only, to which nothing is sent", "set destination"})
+	}
+	return l
+}
+
+// Run downloads the file.
+func (p *SBOM) Run(ctx context.Context, e *Env) error {
+	return (&File{Source: p.Source, Destination: p.Destination, Direction: "download"}).Run(ctx, e)
 }
 
 // Summary is a phrase for a step's title.

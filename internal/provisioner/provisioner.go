@@ -213,6 +213,8 @@ type Env struct {
 	Load func(v any) (bool, error)
 	// Connection is how Comm reaches the guest, for programs of this machine; nil: they cannot.
 	Connection func(ctx context.Context) (Connection, error)
+	// Wait returns when a person says to go on; nil: nobody can be asked.
+	Wait func(ctx context.Context, note string) error
 	// HTTP fetches what is at an address; nil: as this machine's environment says (HTTPS_PROXY).
 	HTTP *http.Client
 	// Pinned is the SHA-256 of what was at an address when the build began, or ""; nil: not known.

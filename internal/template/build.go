@@ -274,9 +274,9 @@ func (l *loader) provision(kind string, kindAt, pos diag.Pos, body hcl.Body, in 
 	if !ok {
 		remedy := meant(kind, provisioner.Kinds())
 		if remedy == "" {
-			remedy = "Ingot has " + strings.Join(provisioner.Kinds(), ", ")
+			remedy = "run the tool in a shell, powershell or shell-local provisioner; Ingot has " + strings.Join(provisioner.Kinds(), ", ")
 		}
-		l.problems.Errorf(kindAt, remedy, "provisioner %q is not one that this version of Ingot has", kind)
+		l.problems.Errorf(kindAt, remedy, "provisioner %q is not one that this version of Ingot has, and it runs none of Packer's plugins, installed or not", kind)
 		return image.Provision{}, false
 	}
 	var m meta

@@ -237,7 +237,11 @@ func (c *compiler) guest() string {
 		if p.Name != "" {
 			title = fmt.Sprintf("Provision %s: %s", p.Name, settings.Summary())
 		}
-		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: "provision", Title: title, After: append([]string{last}, c.after(fetchStep)...), Estimate: p.PauseBefore + settings.Estimate()}, args)
+		kind := "provision"
+		if s, ok := p.Settings.(interface{ Stops() bool }); ok && s.Stops() {
+			kind = Breakpoint
+		}
+		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: kind, Title: title, After: append([]string{last}, c.after(fetchStep)...), Estimate: p.PauseBefore + settings.Estimate()}, args)
 		last = id
 	}
 	if !c.specialized() {

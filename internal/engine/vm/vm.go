@@ -16,6 +16,9 @@ const (
 	TagExpires = "ingot-expires" // RFC 3339; gc leaves younger groups alone
 )
 
+// Breakpoint is the kind of a step that waits for a person.
+const Breakpoint = "breakpoint"
+
 // Engine is the VM engine.
 type Engine struct{}
 
@@ -72,6 +75,7 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"nic":               plan.Typed[nicArgs, addressResult]{DoFunc: b.makeNIC, UndoFunc: b.removeNIC},
 		"vm":                plan.Typed[vmArgs, vmResult]{DoFunc: b.makeVM, UndoFunc: b.removeVM},
 		"connect":           plan.Typed[connectArgs, connectResult]{DoFunc: b.connect},
+		Breakpoint:          plan.Typed[provisionArgs, struct{}]{DoFunc: b.provision},
 		"provision":         plan.Typed[provisionArgs, struct{}]{DoFunc: b.provision},
 		"generalize":        plan.Typed[generalizeArgs, generalizeResult]{DoFunc: b.sysprep},
 		"deallocate":        plan.Typed[machineArgs, struct{}]{DoFunc: b.deallocate},
