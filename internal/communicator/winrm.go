@@ -32,9 +32,12 @@ type winrm struct {
 	c    WinRMConfig
 	wire *wire
 
-	mu    sync.Mutex // one program at a time: the steps of a build come one after the other anyway
-	shell string     // "" when there is none
-	stale string     // given up after an error: what still runs in it must end before its work is begun again
+	mu     sync.Mutex // one program at a time: the steps of a build come one after the other anyway
+	shell  string     // "" when there is none
+	second sync.Mutex
+	other  *winrm
+
+	stale string // given up after an error: what still runs in it must end before its work is begun again
 }
 
 // NewWinRM makes a communicator; nothing is sent yet.
@@ -57,6 +60,11 @@ func (w *winrm) Calls() int { return int(w.wire.calls.Load()) }
 // Close forgets the shell and hangs up.
 func (w *winrm) Close() error {
 	w.leave()
+	w.second.Lock()
+	if w.other != nil {
+		w.other.leave()
+	}
+	w.second.Unlock()
 	w.wire.transport.CloseIdleConnections()
 	return nil
 }
@@ -64,6 +72,16 @@ func (w *winrm) Close() error {
 // another is a second way to the same guest, with a shell of its own: what is lost in one is not lost in the other. Windows allows 30
 // shells a user (winrm/config/winrs MaxShellsPerUser).
 func (w *winrm) another() *winrm { return &winrm{c: w.c, wire: w.wire} }
+
+// aside is the other way that is used while this one is busy.
+func (w *winrm) aside() *winrm {
+	w.second.Lock()
+	defer w.second.Unlock()
+	if w.other == nil {
+		w.other = w.another()
+	}
+	return w.other
+}
 
 // leave gives up the shell of another; the connections stay.
 func (w *winrm) leave() {
@@ -118,7 +136,13 @@ func last(ctx context.Context, err error) error {
 	return err
 }
 
+// facts does not wait for a script that is followed: it asks by a way of its own then.
 func (w *winrm) facts(ctx context.Context) (Facts, error) {
+	if w.mu.TryLock() {
+		w.mu.Unlock()
+	} else {
+		w = w.aside()
+	}
 	var f Facts
 	found := false
 	_, err := w.program(ctx, "facts", "facts", struct{}{}, nil, func(stream, line string, _ int) {

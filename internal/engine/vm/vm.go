@@ -70,7 +70,7 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"vm":                plan.Typed[vmArgs, vmResult]{DoFunc: b.makeVM, UndoFunc: b.removeVM},
 		"connect":           plan.Typed[connectArgs, connectResult]{DoFunc: b.connect},
 		"provision":         plan.Typed[provisionArgs, struct{}]{DoFunc: b.provision},
-		"generalize":        plan.Typed[generalizeArgs, generalizeResult]{DoFunc: b.sysprep},
+		"generalize":        plan.Typed[generalizeArgs, generalizeResult]{DoFunc: b.generalise},
 		"deallocate":        plan.Typed[machineArgs, struct{}]{DoFunc: b.deallocate},
 		"seal":              plan.Typed[machineArgs, struct{}]{DoFunc: b.seal},
 		"managed-image":     plan.Typed[imageArgs, productResult]{DoFunc: b.publishImage, UndoFunc: b.withdrawImage},

@@ -41,7 +41,8 @@ type Rule struct {
 	ExitCode int           `json:"exitCode,omitempty"` // how it ends
 	Duration time.Duration `json:"duration,omitempty"` // how long it takes; absent: as long as such things do
 	// Effect besides output: "", "reboot", "vanish" (the machine stops answering for good), "drop" (the connection is cut once),
-	// "image-state:IMAGE_STATE_UNDEPLOYABLE", "pending-reboot".
+	// "image-state:IMAGE_STATE_UNDEPLOYABLE", "pending-reboot", "pending-reboot-for-good" (no restart ends it), "appx:NAME" (a package for one
+	// user, which sysprep refuses), "bitlocker:C:" (the volume is encrypted, which sysprep refuses).
 	Effect string `json:"effect,omitempty"`
 }
 

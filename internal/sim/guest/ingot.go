@@ -56,6 +56,8 @@ func (p *process) verb(first string) int {
 		return p.follow(a, a.Offset)
 	case "facts/1":
 		return p.facts()
+	case "readiness/1":
+		return p.readiness()
 	case "sysprep/1":
 		line := `C:\Windows\System32\Sysprep\sysprep.exe /generalize /oobe /quiet /quit`
 		if a.ModeVM {
