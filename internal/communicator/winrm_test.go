@@ -216,3 +216,25 @@ func BenchmarkUpload(b *testing.B) {
 	}
 	b.ReportMetric(float64(c.Calls()-before)/float64(n), "calls/MiB")
 }
+
+// TestReadyWhileAScriptIsFollowed: the guest is asked for its state while a script of hours runs in it.
+func TestReadyWhileAScriptIsFollowed(t *testing.T) {
+	c, _ := machine(t, true)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	started, over := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := c.Run(ctx, Script{ID: "long", Shell: "powershell", Text: "Write-Host begun\nStart-Sleep 9999"}, func(string, string) { close(started) })
+		over <- err
+	}()
+	<-started
+	for range 3 {
+		if f, err := c.Ready(t.Context()); err != nil || f.Computer != "test" {
+			t.Fatalf("%+v %v", f, err)
+		}
+	}
+	stop()
+	if err := <-over; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

@@ -30,11 +30,16 @@ const (
 	untilBegun = 20 * time.Minute
 	// ownPatience is how long the template's own sysprep may take to show: a script does not wait for a graphical program.
 	ownPatience = time.Minute
+	// silence of the guest after which Azure is asked whether the machine is turned off.
+	silence = 3 * time.Minute
 	// scriptPatience is how long a deprovisioning script may go on after the guest is generalised.
-	scriptPatience = 2 * time.Minute
+	scriptPatience = 3 * time.Minute
 	// maxRestarts for a pending restart: updates may need a second one; what is pending after that is no update's.
 	maxRestarts = 2
 )
+
+// turnedOff is said where the step goes on although the guest is gone.
+const turnedOff = `sysprep has turned the machine off: that it is generalised cannot be read any more, and the build's folder in C:\Windows\Temp stays; write /quit in place of /shutdown`
 
 // sysprepMemory is what the step saves.
 type sysprepMemory struct {
@@ -60,7 +65,7 @@ func (b *build) sysprep(ctx context.Context, t *plan.Task, a generalizeArgs, g c
 	facts, byTemplate, err := b.begunByTemplate(ctx, t, a, g, m.Began)
 	switch {
 	case errors.Is(err, errOff) && (m.Began || a.By != ""):
-		t.Output("stderr", "sysprep has turned the machine off: that it is generalised cannot be read, and the build's folder in "+`C:\Windows\Temp`+" stays; write /quit in place of /shutdown")
+		t.Output("stderr", turnedOff)
 		return generalizeResult{a.By != ""}, nil
 	case err != nil:
 		return generalizeResult{}, fmt.Errorf("cannot ask the guest for its image state: %w", err)
@@ -103,7 +108,7 @@ func (b *build) sysprep(ctx context.Context, t *plan.Task, a generalizeArgs, g c
 	}
 	err = b.untilGeneralized(ctx, t, g, m, script)
 	if errors.Is(err, errOff) {
-		t.Output("stderr", "sysprep has turned the machine off: that it is generalised cannot be read, and the build's folder in "+`C:\Windows\Temp`+" stays; write /quit in place of /shutdown")
+		t.Output("stderr", turnedOff)
 		return generalizeResult{byTemplate}, nil
 	}
 	if err == nil && (byTemplate || m.Script) {
@@ -116,7 +121,14 @@ func (b *build) sysprep(ctx context.Context, t *plan.Task, a generalizeArgs, g c
 			<-over
 		}
 		done()
-		if err = g.Discard(ctx); err != nil {
+		on, end := b.whileOn(ctx, t)
+		err = g.Discard(on)
+		end()
+		switch {
+		case errors.Is(context.Cause(on), errOff):
+			t.Output("stderr", turnedOff)
+			err = nil
+		case err != nil:
 			err = fmt.Errorf("cannot remove what the build left in the guest: %w", err)
 		}
 	}
@@ -142,20 +154,44 @@ func (b *build) begunByTemplate(ctx context.Context, t *plan.Task, a generalizeA
 func (b *build) answer(ctx context.Context, t *plan.Task, g communicator.Windows) (communicator.Facts, error) {
 	silent := errors.New("the guest keeps silent")
 	for {
-		within, stop := plan.Within(ctx, t.Clock(), time.Minute, silent)
+		within, stop := plan.Within(ctx, t.Clock(), silence, silent)
 		facts, err := g.Ready(within)
 		stop()
-		if err == nil || ctx.Err() != nil || !errors.Is(err, silent) {
+		if err == nil || ctx.Err() != nil {
 			return facts, err
 		}
-		var where machineArgs
-		if err := b.argsOf(t, "deallocate", &where); err != nil {
-			return facts, err
-		}
-		if v, err := b.env.Cloud.GetVM(ctx, where.Group, where.Name); err == nil && v.Power == "stopped" {
+		off, offErr := b.off(ctx, t)
+		switch {
+		case off:
 			return facts, errOff
+		case !errors.Is(err, silent):
+			return facts, errors.Join(err, offErr)
 		}
 	}
+}
+
+// off reports whether the machine was turned off from inside: its power state is then stopped, without being deallocated
+// (Microsoft Learn, "States and billing status of Azure Virtual Machines").
+func (b *build) off(ctx context.Context, t *plan.Task) (bool, error) {
+	var where machineArgs
+	if err := b.argsOf(t, "deallocate", &where); err != nil {
+		return false, err
+	}
+	v, err := b.env.Cloud.GetVM(ctx, where.Group, where.Name)
+	return err == nil && v.Power == "stopped", err
+}
+
+// whileOn ends a context with errOff when the machine is turned off: nothing in it goes on then, and nobody would say so.
+func (b *build) whileOn(ctx context.Context, t *plan.Task) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		for t.Clock().Sleep(ctx, silence) == nil {
+			if off, err := b.off(ctx, t); err == nil && off {
+				cancel(errOff)
+			}
+		}
+	}()
+	return ctx, func() { cancel(context.Canceled) }
 }
 
 // ready asks what would keep sysprep from its work: it restarts the guest for a pending restart, refuses what sysprep is known to refuse,
@@ -273,6 +309,9 @@ func (b *build) untilGeneralized(ctx context.Context, t *plan.Task, g communicat
 		if errors.Is(err, errOff) {
 			return err
 		}
+		if ctx.Err() != nil {
+			return b.sysprepError(ctx, g, m, fmt.Errorf("cannot generalise: still %s: %w", cmp.Or(last, "no answer of the guest"), context.Cause(ctx)))
+		}
 		if err != nil {
 			return b.sysprepError(ctx, g, m, fmt.Errorf("cannot follow sysprep: %w", err))
 		}
@@ -302,8 +341,12 @@ func (b *build) untilGeneralized(ctx context.Context, t *plan.Task, g communicat
 		} else if idle++; idle >= 3 { // it may take a moment to show, and the state may be written a moment after it ended
 			return b.sysprepError(ctx, g, m, left(last))
 		}
-		if took := t.Clock().Now().Sub(m.Since); facts.Sysprep && last == stateComplete && took > untilBegun {
-			return b.sysprepError(ctx, g, m, fmt.Errorf("cannot generalise: sysprep has run for %s and the image state is %s still: it does not get to its work, and would not in hours", took.Round(time.Minute), last))
+		if took := t.Clock().Now().Sub(m.Since); last == stateComplete && took > untilBegun {
+			what := "sysprep has run for " + took.Round(time.Minute).String()
+			if !facts.Sysprep {
+				what = deprovisioningScript + " has run for " + took.Round(time.Minute).String() + ", sysprep does not run,"
+			}
+			return b.sysprepError(ctx, g, m, fmt.Errorf("cannot generalise: %s and the image state is %s still: it does not get to its work, and would not in hours", what, last))
 		}
 		if err := t.Clock().Sleep(ctx, wait); err != nil {
 			return b.sysprepError(ctx, g, m, fmt.Errorf("cannot generalise: still %s: %w", last, err))
