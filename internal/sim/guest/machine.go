@@ -193,14 +193,16 @@ func (m *machine) down() {
 	m.cut()
 }
 
+// cut closes all connections at once: who holds the lock after it sees a machine without any.
 func (m *machine) cut() {
 	m.mu.Lock()
-	conns := m.conns
-	m.conns = map[net.Conn]struct{}{}
-	m.mu.Unlock()
-	for c := range conns {
-		_ = c.Close()
+	defer m.mu.Unlock()
+	for c := range m.conns {
+		if g, ok := c.(*guestConn); ok {
+			_ = g.Conn.Close()
+		}
 	}
+	clear(m.conns)
 }
 
 // shutdown plans what shutdown.exe plans; kind is "reboot" or "shutdown". It says false when one is planned already.
