@@ -187,3 +187,17 @@ func TestArchivesOfTheGuestStayInTheirFolder(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamsLeaveNoShells: Windows allows a user 30 shells; ten transfers of four streams each fit only when each gives up its own.
+func TestStreamsLeaveNoShells(t *testing.T) {
+	c, disk := machine(t, false)
+	data := random(streamed + 1)
+	for range 10 {
+		if err := c.Upload(t.Context(), `C:\f`, bytes.NewReader(data), int64(len(data))); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := disk.File(`C:\f`); !bytes.Equal(got, data) {
+			t.Fatal("it arrived damaged")
+		}
+	}
+}
