@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -191,12 +192,17 @@ func TestArchivesOfTheGuestStayInTheirFolder(t *testing.T) {
 // TestStreamsLeaveNoShells: Windows allows a user 30 shells; ten transfers of four streams each fit only when each gives up its own.
 func TestStreamsLeaveNoShells(t *testing.T) {
 	c, disk := machine(t, false)
-	data := random(streamed + 1)
-	for range 10 {
-		if err := c.Upload(t.Context(), `C:\f`, bytes.NewReader(data), int64(len(data))); err != nil {
+	data := random(4 << 10)
+	sum, err := sumOf(bytes.NewReader(data), 0, int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		path := fmt.Sprintf(`C:\f%d`, i)
+		if err := c.sendStreams(t.Context(), path, bytes.NewReader(data), int64(len(data)), sum); err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := disk.File(`C:\f`); !bytes.Equal(got, data) {
+		if got, _ := disk.File(path); !bytes.Equal(got, data) {
 			t.Fatal("it arrived damaged")
 		}
 	}
