@@ -65,13 +65,12 @@ func (w *winrm) Close() error {
 		w.other.leave()
 	}
 	w.second.Unlock()
-	w.wire.transport.CloseIdleConnections()
 	return nil
 }
 
 // another is a second way to the same guest, with a shell of its own: what is lost in one is not lost in the other. Windows allows 30
 // shells a user (winrm/config/winrs MaxShellsPerUser).
-func (w *winrm) another() *winrm { return &winrm{c: w.c, wire: w.wire} }
+func (w *winrm) another() *winrm { return &winrm{c: w.c, wire: wireWith(w.c, w.wire.tally)} }
 
 // aside is the other way that is used while this one is busy.
 func (w *winrm) aside() *winrm {
@@ -83,7 +82,7 @@ func (w *winrm) aside() *winrm {
 	return w.other
 }
 
-// leave gives up the shell of another; the connections stay.
+// leave gives up the shell and the connection.
 func (w *winrm) leave() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -95,6 +94,7 @@ func (w *winrm) leave() {
 		}
 	}
 	w.shell, w.stale = "", ""
+	w.wire.transport.CloseIdleConnections()
 }
 
 // Ready waits until the guest answers: often at first, then every five seconds.

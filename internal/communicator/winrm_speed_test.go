@@ -219,7 +219,7 @@ func farWork(t testing.TB, large int) []struct {
 // TestFarGuestCalls holds the number of HTTP calls, which no busy machine changes.
 func TestFarGuestCalls(t *testing.T) {
 	c, disk := farMachine(t)
-	for _, w := range farWork(t, 24<<20) {
+	for _, w := range farWork(t, 12<<20) {
 		before, begun := c.Calls(), time.Now()
 		if err := w.do(t.Context(), c, disk); err != nil {
 			t.Fatalf("%s: %v", w.name, err)

@@ -94,7 +94,7 @@ func (f failing) ReadAt(b []byte, at int64) (int, error) {
 
 func TestAnotherProcessGoesOn(t *testing.T) {
 	c, disk := machine(t, false)
-	data := random(40 << 20)
+	data := random(16 << 20)
 	if err := c.Upload(t.Context(), `C:\f`, failing{data, new(atomic.Int64)}, int64(len(data))); err == nil || !strings.Contains(err.Error(), "the disk is gone") {
 		t.Fatalf("an upload of what cannot be read: %v", err)
 	}

@@ -31,9 +31,15 @@ type wire struct {
 	http   *http.Client
 	c      WinRMConfig
 	params *lib.Parameters
-	calls  atomic.Int64
 
 	transport *http.Transport
+	*tally
+}
+
+// tally is what all wires to one guest know together.
+type tally struct {
+	calls  atomic.Int64
+	signed atomic.Bool // the guest has taken the password before
 }
 
 // receiveTimeout is how long one Receive waits for output in the guest (wsman:OperationTimeout); attempt bounds any call, so
@@ -50,8 +56,12 @@ var (
 	errInput     = errors.New("cannot read what is to be sent")
 )
 
-func newWire(c WinRMConfig) *wire {
-	t := &http.Transport{DialContext: c.Dial, MaxIdleConnsPerHost: streams + 2, IdleConnTimeout: 10 * time.Minute, TLSHandshakeTimeout: 10 * time.Second,
+func newWire(c WinRMConfig) *wire { return wireWith(c, &tally{}) }
+
+// wireWith makes a wire of one connection. NTLM signs in a connection, not a request (MS-NLMP 1.3.1), in three messages: over two
+// connections they would go astray.
+func wireWith(c WinRMConfig, together *tally) *wire {
+	t := &http.Transport{DialContext: c.Dial, MaxConnsPerHost: 1, IdleConnTimeout: 10 * time.Minute, TLSHandshakeTimeout: 10 * time.Second,
 		TLSClientConfig: &tls.Config{
 			InsecureSkipVerify: true, //nolint:gosec // no authority signed it: VerifyConnection holds it against the one we made
 			MinVersion:         tls.VersionTLS12,
@@ -65,8 +75,8 @@ func newWire(c WinRMConfig) *wire {
 				return nil
 			},
 		}}
-	w := &wire{url: "https://" + c.Address + "/wsman", transport: t, c: c, params: lib.NewParameters(receiveTimeout, "en-US", 512000)}
-	var rt http.RoundTripper = counted{t, &w.calls}
+	w := &wire{url: "https://" + c.Address + "/wsman", transport: t, c: c, params: lib.NewParameters(receiveTimeout, "en-US", 512000), tally: together}
+	var rt http.RoundTripper = counted{t, &together.calls}
 	if c.NTLM {
 		rt = ntlmssp.Negotiator{RoundTripper: rt}
 	}
@@ -91,6 +101,19 @@ func (w *wire) post(ctx context.Context, m *soap.SoapMessage) ([]byte, error) {
 	ctx, stop := limit(ctx, w.c.Clock, attempt)
 	defer stop()
 	body := m.String()
+	// A connection that breaks while NTLM signs it in looks like a wrong password, since the last message then goes over another one. A guest that
+	// has taken the password before is asked again; ten refusals in ten minutes would lock the account.
+	for tries := 0; ; tries++ {
+		raw, err := w.once(ctx, body)
+		if errors.Is(err, ErrAuth) && w.c.NTLM && w.signed.Load() && tries < 2 {
+			w.transport.CloseIdleConnections()
+			continue
+		}
+		return raw, err
+	}
+}
+
+func (w *wire) once(ctx context.Context, body string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -113,10 +136,11 @@ func (w *wire) post(ctx context.Context, m *soap.SoapMessage) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot talk to the guest: %w", err)
 	}
-	switch {
-	case resp.StatusCode == http.StatusUnauthorized:
+	if resp.StatusCode == http.StatusUnauthorized {
 		return nil, ErrAuth
-	case resp.StatusCode == http.StatusOK:
+	}
+	w.signed.Store(true)
+	if resp.StatusCode == http.StatusOK {
 		return raw, nil
 	}
 	return nil, faultOf(resp.StatusCode, raw)
