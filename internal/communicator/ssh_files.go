@@ -176,6 +176,9 @@ func (s *SSH) Download(ctx context.Context, name string, w io.Writer) error {
 			return fmt.Errorf("cannot read %s in the guest: %w", name, err)
 		}
 		defer f.Close() //nolint:errcheck // only read
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return ErrFolder
+		}
 		if _, err := f.Seek(done, io.SeekStart); err != nil {
 			return err
 		}

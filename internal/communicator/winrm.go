@@ -1,10 +1,12 @@
 package communicator
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -30,9 +32,12 @@ type winrm struct {
 	c    WinRMConfig
 	wire *wire
 
-	mu    sync.Mutex // one program at a time: the steps of a build come one after the other anyway
-	shell string     // "" when there is none
-	stale string     // given up after an error: what still runs in it must end before its work is begun again
+	mu     sync.Mutex // one program at a time: the steps of a build come one after the other anyway
+	shell  string     // "" when there is none
+	second sync.Mutex
+	other  *winrm
+
+	stale string // given up after an error: what still runs in it must end before its work is begun again
 }
 
 // NewWinRM makes a communicator; nothing is sent yet.
@@ -54,16 +59,42 @@ func (w *winrm) Calls() int { return int(w.wire.calls.Load()) }
 
 // Close forgets the shell and hangs up.
 func (w *winrm) Close() error {
+	w.leave()
+	w.second.Lock()
+	if w.other != nil {
+		w.other.leave()
+	}
+	w.second.Unlock()
+	return nil
+}
+
+// another is a second way to the same guest, with a shell of its own: what is lost in one is not lost in the other. Windows allows 30
+// shells a user (winrm/config/winrs MaxShellsPerUser).
+func (w *winrm) another() *winrm { return &winrm{c: w.c, wire: wireWith(w.c, w.wire.tally)} }
+
+// aside is the other way that is used while this one is busy.
+func (w *winrm) aside() *winrm {
+	w.second.Lock()
+	defer w.second.Unlock()
+	if w.other == nil {
+		w.other = w.another()
+	}
+	return w.other
+}
+
+// leave gives up the shell and the connection.
+func (w *winrm) leave() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.shell != "" {
-		ctx, stop := context.WithTimeout(context.Background(), 2*time.Second)
-		defer stop()
-		w.wire.deleteShell(ctx, w.shell) //nolint:errcheck // an idle shell ends by itself
-		w.shell = ""
+	for _, id := range []string{w.shell, w.stale} {
+		if id != "" {
+			ctx, stop := context.WithTimeout(context.Background(), 2*time.Second)
+			w.wire.deleteShell(ctx, id) //nolint:errcheck // an idle shell ends by itself
+			stop()
+		}
 	}
-	w.wire.http.CloseIdleConnections()
-	return nil
+	w.shell, w.stale = "", ""
+	w.wire.transport.CloseIdleConnections()
 }
 
 // Ready waits until the guest answers: often at first, then every five seconds.
@@ -105,7 +136,13 @@ func last(ctx context.Context, err error) error {
 	return err
 }
 
+// facts does not wait for a script that is followed: it asks by a way of its own then.
 func (w *winrm) facts(ctx context.Context) (Facts, error) {
+	if w.mu.TryLock() {
+		w.mu.Unlock()
+	} else {
+		w = w.aside()
+	}
 	var f Facts
 	found := false
 	_, err := w.program(ctx, "facts", "facts", struct{}{}, nil, func(stream, line string, _ int) {
@@ -120,7 +157,7 @@ func (w *winrm) facts(ctx context.Context) (Facts, error) {
 }
 
 // program runs one of the guest programs. size is the line's length as the guest sent it.
-func (w *winrm) program(ctx context.Context, verb, file string, args any, stdin []byte, out func(stream, line string, size int)) (int, error) {
+func (w *winrm) program(ctx context.Context, verb, file string, args any, stdin io.Reader, out func(stream, line string, size int)) (int, error) {
 	line, err := programLine(verb, file, args)
 	if err != nil {
 		return 0, err
@@ -129,7 +166,7 @@ func (w *winrm) program(ctx context.Context, verb, file string, args any, stdin 
 }
 
 // run runs a command line in the shell.
-func (w *winrm) run(ctx context.Context, line string, stdin []byte, out func(stream, line string, size int)) (int, error) {
+func (w *winrm) run(ctx context.Context, line string, stdin io.Reader, out func(stream, line string, size int)) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fresh := w.shell == ""
@@ -212,7 +249,11 @@ func (w *winrm) Run(ctx context.Context, s Script, out Output) (int, error) {
 	for {
 		var end string
 		at := a.Offset
-		code, err := w.program(ctx, verb, file, a, stdin, func(stream, line string, size int) {
+		var in io.Reader
+		if stdin != nil {
+			in = bytes.NewReader(stdin)
+		}
+		code, err := w.program(ctx, verb, file, a, in, func(stream, line string, size int) {
 			switch {
 			case stream == "stderr":
 				complaints = line

@@ -168,8 +168,17 @@ func TestGuestProgramsFitTheCommandLine(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := programLine("receive", "receive", receiveArgs{Path: `C:\Prüfung\` + strings.Repeat("x", 240), Size: 1 << 50, SHA256: strings.Repeat("0", 64), Offset: 1 << 50}); err != nil {
-		t.Error(err)
+	path := `C:\Prüfung\` + strings.Repeat("x", 240)
+	for file, args := range map[string]any{
+		"receive": receiveArgs{Path: path, Size: 1 << 50, SHA256: strings.Repeat("0", 64), Offset: 1 << 50},
+		"join":    joinArgs{path, strings.Repeat("0", 12), streams, strings.Repeat("0", 64)},
+		"fetch":   fetchArgs{path, 1 << 50, 1 << 50, false},
+		"unpack":  map[string]string{"path": path, "to": path},
+		"pack":    packArgs{path, path, true, false},
+	} {
+		if _, err := programLine(file, file, args); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -206,4 +215,26 @@ func BenchmarkUpload(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(c.Calls()-before)/float64(n), "calls/MiB")
+}
+
+// TestReadyWhileAScriptIsFollowed: the guest is asked for its state while a script of hours runs in it.
+func TestReadyWhileAScriptIsFollowed(t *testing.T) {
+	c, _ := machine(t, true)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	started, over := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := c.Run(ctx, Script{ID: "long", Shell: "powershell", Text: "Write-Host begun\nStart-Sleep 9999"}, func(string, string) { close(started) })
+		over <- err
+	}()
+	<-started
+	for range 3 {
+		if f, err := c.Ready(t.Context()); err != nil || f.Computer != "test" {
+			t.Fatalf("%+v %v", f, err)
+		}
+	}
+	stop()
+	if err := <-over; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }

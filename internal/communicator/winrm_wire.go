@@ -1,6 +1,7 @@
 package communicator
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -30,7 +31,15 @@ type wire struct {
 	http   *http.Client
 	c      WinRMConfig
 	params *lib.Parameters
+
+	transport *http.Transport
+	*tally
+}
+
+// tally is what all wires to one guest know together.
+type tally struct {
 	calls  atomic.Int64
+	signed atomic.Bool // the guest has taken the password before
 }
 
 // receiveTimeout is how long one Receive waits for output in the guest (wsman:OperationTimeout); attempt bounds any call, so
@@ -42,10 +51,17 @@ const (
 	sendBlock = 370000
 )
 
-var errShellGone = errors.New("the shell is gone")
+var (
+	errShellGone = errors.New("the shell is gone")
+	errInput     = errors.New("cannot read what is to be sent")
+)
 
-func newWire(c WinRMConfig) *wire {
-	t := &http.Transport{DialContext: c.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Minute, TLSHandshakeTimeout: 10 * time.Second,
+func newWire(c WinRMConfig) *wire { return wireWith(c, &tally{}) }
+
+// wireWith makes a wire of one connection. NTLM signs in a connection, not a request (MS-NLMP 1.3.1), in three messages: over two
+// connections they would go astray.
+func wireWith(c WinRMConfig, together *tally) *wire {
+	t := &http.Transport{DialContext: c.Dial, MaxConnsPerHost: 1, IdleConnTimeout: 10 * time.Minute, TLSHandshakeTimeout: 10 * time.Second,
 		TLSClientConfig: &tls.Config{
 			InsecureSkipVerify: true, //nolint:gosec // no authority signed it: VerifyConnection holds it against the one we made
 			MinVersion:         tls.VersionTLS12,
@@ -59,11 +75,24 @@ func newWire(c WinRMConfig) *wire {
 				return nil
 			},
 		}}
-	var rt http.RoundTripper = t
+	w := &wire{url: "https://" + c.Address + "/wsman", transport: t, c: c, params: lib.NewParameters(receiveTimeout, "en-US", 512000), tally: together}
+	var rt http.RoundTripper = counted{t, &together.calls}
 	if c.NTLM {
-		rt = ntlmssp.Negotiator{RoundTripper: t}
+		rt = ntlmssp.Negotiator{RoundTripper: rt}
 	}
-	return &wire{url: "https://" + c.Address + "/wsman", http: &http.Client{Transport: rt}, c: c, params: lib.NewParameters(receiveTimeout, "en-US", 512000)}
+	w.http = &http.Client{Transport: rt}
+	return w
+}
+
+// counted counts what really goes over the line: the exchanges in which NTLM signs a connection in, too.
+type counted struct {
+	next http.RoundTripper
+	n    *atomic.Int64
+}
+
+func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.n.Add(1)
+	return c.next.RoundTrip(r)
 }
 
 // post sends one request and returns the answer's body.
@@ -72,13 +101,25 @@ func (w *wire) post(ctx context.Context, m *soap.SoapMessage) ([]byte, error) {
 	ctx, stop := limit(ctx, w.c.Clock, attempt)
 	defer stop()
 	body := m.String()
+	// A connection that breaks while NTLM signs it in looks like a wrong password, since the last message then goes over another one. A guest that
+	// has taken the password before is asked again; ten refusals in ten minutes would lock the account.
+	for tries := 0; ; tries++ {
+		raw, err := w.once(ctx, body)
+		if errors.Is(err, ErrAuth) && w.c.NTLM && w.signed.Load() && tries < 2 {
+			w.transport.CloseIdleConnections()
+			continue
+		}
+		return raw, err
+	}
+}
+
+func (w *wire) once(ctx context.Context, body string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/soap+xml;charset=UTF-8")
 	req.SetBasicAuth(w.c.User, w.c.Password)
-	w.calls.Add(1)
 	resp, err := w.http.Do(req)
 	if err != nil {
 		if errors.Is(err, ErrCertificate) {
@@ -95,10 +136,11 @@ func (w *wire) post(ctx context.Context, m *soap.SoapMessage) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot talk to the guest: %w", err)
 	}
-	switch {
-	case resp.StatusCode == http.StatusUnauthorized:
+	if resp.StatusCode == http.StatusUnauthorized {
 		return nil, ErrAuth
-	case resp.StatusCode == http.StatusOK:
+	}
+	w.signed.Store(true)
+	if resp.StatusCode == http.StatusOK {
 		return raw, nil
 	}
 	return nil, faultOf(resp.StatusCode, raw)
@@ -248,14 +290,22 @@ func (w *wire) execute(ctx context.Context, shell, line string, console bool) (s
 }
 
 // converse sends a command its input, receives its output by lines, and frees it.
-func (w *wire) converse(ctx context.Context, shell, command string, stdin []byte, out func(stream, line string, size int)) (code int, err error) {
-	for sent := false; stdin != nil && !sent; {
-		n := min(len(stdin), sendBlock)
-		sent = n == len(stdin)
-		if _, err := w.post(ctx, lib.NewSendInputRequest(w.url, shell, command, stdin[:n], sent, w.params)); err != nil {
-			return 0, err
+func (w *wire) converse(ctx context.Context, shell, command string, stdin io.Reader, out func(stream, line string, size int)) (code int, err error) {
+	if stdin != nil {
+		// One byte more than is sent tells whether there is more.
+		in := bufio.NewReaderSize(stdin, sendBlock+1)
+		for sent := false; !sent; {
+			block, err := in.Peek(sendBlock + 1)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return 0, fmt.Errorf("%w: %w", errInput, err)
+			}
+			sent = len(block) <= sendBlock
+			n := min(len(block), sendBlock)
+			if _, err := w.post(ctx, lib.NewSendInputRequest(w.url, shell, command, block[:n], sent, w.params)); err != nil {
+				return 0, err
+			}
+			in.Discard(n) //nolint:errcheck // what was peeked is there
 		}
-		stdin = stdin[n:]
 	}
 	defer func() {
 		if err == nil { // after an error the shell is given up as a whole

@@ -2,21 +2,25 @@ package provisioner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"ingot/internal/communicator"
 	"ingot/internal/image"
 )
 
-// File copies files to the guest or from it. A folder is copied as rsync does: "app/" copies what is in it, "app" itself.
+// File copies files to the guest or from it. A folder is copied as rsync does: "app/" copies what is in it, "app" itself. Many files go as
+// one archive; what arrives is held against its checksum. Links are followed, in an upload to folders too.
 type File struct {
-	// Source is a local file or folder (upload), or a file in the guest (download).
+	// Source is a local file or folder (upload), or one in the guest (download), or a pattern such as "logs/*.txt" of either.
 	Source string `hcl:"source"`
 	// Sources are several of them.
 	Sources []string `hcl:"sources"`
@@ -74,10 +78,10 @@ func (p *File) Check(c *Check) {
 			break
 		}
 		if p.Source != "" {
-			c.file("source", &p.Source)
+			c.fileOrPattern("source", &p.Source)
 		}
 		for i := range p.Sources {
-			c.file("sources", &p.Sources[i])
+			c.fileOrPattern("sources", &p.Sources[i])
 		}
 	case "download":
 		if !p.Content.IsZero() {
@@ -106,6 +110,39 @@ func localPath(cwd, name string) string {
 	return out
 }
 
+// fileOrPattern replaces *path by the absolute path of what it names, or by an absolute pattern that matches something.
+func (c *Check) fileOrPattern(option string, path *string) {
+	if !communicator.HasPattern(*path) {
+		c.file(option, path)
+		return
+	}
+	find := c.Find
+	if find == nil {
+		find = c.look
+	}
+	if _, literal := find(*path); literal {
+		c.file(option, path)
+		return
+	}
+	plain := strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]")
+	for _, dir := range []string{c.Cwd, c.Dir} {
+		pattern := *path
+		if !filepath.IsAbs(pattern) {
+			pattern = filepath.Join(plain.Replace(dir), pattern)
+		}
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			c.fail(option, "write * for any name, ? for any character, [abc] for one of several", "%q is no pattern", *path)
+			return
+		}
+		if len(found) > 0 {
+			*path = pattern
+			return
+		}
+	}
+	c.fail(option, "a relative path starts at the working directory, or at the template's folder", "no file matches %s", *path)
+}
+
 // folder reports whether a destination names a folder to put things in.
 func folder(s string) bool { return strings.HasSuffix(s, "/") || strings.HasSuffix(s, `\`) }
 
@@ -132,48 +169,15 @@ func (p *File) Run(ctx context.Context, e *Env) error {
 	if p.Source != "" {
 		sources = []string{p.Source}
 	}
-	for _, s := range sources {
-		var err error
-		if p.Direction == "download" {
-			err = p.download(ctx, e, s)
-		} else {
-			err = p.upload(ctx, e, s, len(sources) > 1)
+	if p.Direction == "download" {
+		for _, s := range sources {
+			if err := p.download(ctx, e, s); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
+		return nil
 	}
-	return nil
-}
-
-func (p *File) upload(ctx context.Context, e *Env, source string, several bool) error {
-	info, err := os.Stat(source)
-	if err != nil {
-		return fmt.Errorf("cannot upload: %w", err)
-	}
-	dest := p.Destination
-	if !info.IsDir() {
-		if folder(dest) || several {
-			dest = under(dest, filepath.Base(source))
-		}
-		return uploadFile(ctx, e, source, dest)
-	}
-	if !strings.HasSuffix(source, "/") {
-		dest = under(dest, filepath.Base(source))
-	}
-	return filepath.WalkDir(source, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return fmt.Errorf("cannot upload: %w", err)
-		}
-		if d.IsDir() {
-			return nil
-		}
-		rel, err := filepath.Rel(source, name)
-		if err != nil {
-			return fmt.Errorf("cannot upload: %w", err)
-		}
-		return uploadFile(ctx, e, name, under(dest, filepath.ToSlash(rel)))
-	})
+	return p.upload(ctx, e, sources)
 }
 
 // under puts name into a folder of the guest.
@@ -182,6 +186,111 @@ func under(dir, name string) string {
 		return dir + name
 	}
 	return dir + "/" + name
+}
+
+// upload copies one file by itself, and everything else as one tree.
+func (p *File) upload(ctx context.Context, e *Env, sources []string) error {
+	expanded, err := expand(sources)
+	if err != nil {
+		return err
+	}
+	several := len(expanded) > 1 || len(sources) > 1 || len(sources) == 1 && expanded[0] != sources[0]
+	var files []communicator.LocalFile
+	for _, s := range expanded {
+		info, err := os.Stat(s)
+		if err != nil {
+			return fmt.Errorf("cannot upload: %w", err)
+		}
+		if !info.IsDir() {
+			files = append(files, communicator.LocalFile{Name: filepath.Base(s), Path: s})
+			continue
+		}
+		several = true
+		prefix := ""
+		if !strings.HasSuffix(s, "/") {
+			prefix = filepath.Base(s) + "/"
+		}
+		if files, err = tree(files, s, prefix, nil); err != nil {
+			return fmt.Errorf("cannot upload: %w", err)
+		}
+	}
+	if !several {
+		dest := p.Destination
+		if folder(dest) {
+			dest = under(dest, files[0].Name)
+		}
+		return uploadFile(ctx, e, files[0].Path, dest)
+	}
+	if t, ok := e.Comm.(communicator.Trees); ok {
+		e.progress("uploading %s", count(len(files), "file"))
+		return t.UploadTree(ctx, p.Destination, files)
+	}
+	for _, f := range files {
+		if f.Path == "" {
+			continue // made with the files in it; an empty one is no loss
+		}
+		if err := uploadFile(ctx, e, f.Path, under(p.Destination, f.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expand replaces patterns by what they match. A file that really has such a name is itself.
+func expand(sources []string) (out []string, err error) {
+	for _, s := range sources {
+		if _, err := os.Stat(s); err == nil || !communicator.HasPattern(s) {
+			out = append(out, s)
+			continue
+		}
+		found, err := filepath.Glob(s)
+		if err != nil {
+			return nil, fmt.Errorf("cannot upload %s: %w", s, err)
+		}
+		if len(found) == 0 {
+			return nil, fmt.Errorf("cannot upload %s: no file matches", s)
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+// tree adds what is in a local folder, links followed; inside are the real folders that it is in, by which a link that leads back is known.
+func tree(files []communicator.LocalFile, dir, prefix string, inside []string) ([]communicator.LocalFile, error) {
+	really, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(inside, really) {
+		return nil, fmt.Errorf("%s is a link to a folder that it is in: remove it, or copy the folders you want one by one", dir)
+	}
+	inside = append(slices.Clip(inside), really)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	if prefix != "" {
+		files = append(files, communicator.LocalFile{Name: strings.TrimSuffix(prefix, "/")})
+	}
+	for _, entry := range entries {
+		name := filepath.Join(dir, entry.Name())
+		info, err := os.Stat(name)
+		switch {
+		case err != nil && entry.Type()&fs.ModeSymlink != 0:
+			return nil, fmt.Errorf("%s is a link to nothing: remove it, or make what it points to", name)
+		case err != nil:
+			return nil, err
+		case info.IsDir():
+			if files, err = tree(files, name, prefix+entry.Name()+"/", inside); err != nil {
+				return nil, err
+			}
+		case info.Mode().IsRegular():
+			files = append(files, communicator.LocalFile{Name: prefix + entry.Name(), Path: name})
+		default:
+			return nil, fmt.Errorf("%s is neither a file nor a folder", name)
+		}
+	}
+	return files, nil
 }
 
 func uploadFile(ctx context.Context, e *Env, source, dest string) error {
@@ -201,8 +310,28 @@ func uploadFile(ctx context.Context, e *Env, source, dest string) error {
 	return nil
 }
 
-// download writes beside the destination and renames, so that a half file is never taken for a whole one.
-func (p *File) download(ctx context.Context, e *Env, source string) (err error) {
+// download brings a file, or a folder or what a pattern matches as one tree.
+func (p *File) download(ctx context.Context, e *Env, source string) error {
+	t, trees := e.Comm.(communicator.Trees)
+	if !communicator.HasPattern(source) && !folder(source) {
+		err := p.downloadFile(ctx, e, source)
+		if !trees || !errors.Is(err, communicator.ErrFolder) {
+			return err
+		}
+	}
+	if !trees {
+		return fmt.Errorf("cannot download %s: over this communicator single files can be downloaded only", source)
+	}
+	e.progress("downloading %s", base(source))
+	return t.DownloadTree(ctx, source, p.Destination, func(link string) {
+		if e.Output != nil {
+			e.Output("stderr", link+" is a link to a folder, and left out: a download does not follow those")
+		}
+	})
+}
+
+// downloadFile writes beside the destination and renames, so that a half file is never taken for a whole one.
+func (p *File) downloadFile(ctx context.Context, e *Env, source string) (err error) {
 	dest := p.Destination
 	if folder(dest) {
 		dest = filepath.Join(dest, base(source))

@@ -23,6 +23,8 @@ var patterns = []struct {
 }{
 	{regexp.MustCompile(`(?i)sysprep(\.exe)?\b.*/generalize`), "the script runs sysprep, which Ingot does itself at the end of the build: it is recognised there and not run twice",
 		"leave it if Packer must build this template too; otherwise remove it"},
+	{regexp.MustCompile(`(?i)sysprep(\.exe)?\b.*[/-]shutdown\b`), "the script has sysprep turn the machine off: the build then can neither read the image state nor remove its own files", "write /quit in place of /shutdown"},
+	{regexp.MustCompile(`(?i)sysprep(\.exe)?\b.*[/-]reboot\b`), "the script has sysprep restart the machine, which undoes what it did: Windows sets itself up again", "write /quit in place of /reboot"},
 	{regexp.MustCompile(`(?i)(^|[^\w-])Restart-Computer\b`), "the script restarts the machine, and the provisioner that runs it may lose the connection", "put the restart into a windows-restart provisioner after this one"},
 	{regexp.MustCompile(`(?i)(^|[;&|({)]\s*|^\s*|\b(cmd(\.exe)?\s+/c|do|then|else)\s+)shutdown(\.exe)?\s+(.*\s)?[/-]r\b`), "the script restarts the machine, and the provisioner that runs it may lose the connection", "put the restart into a windows-restart provisioner after this one"},
 	{regexp.MustCompile(`(?i)(^|[^\w-])Read-Host\b`), "the script waits for somebody to type, and nobody is there: the build hangs until its time is up", "take the value from a variable: environment_vars"},

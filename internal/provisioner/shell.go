@@ -153,7 +153,10 @@ func (p *Shell) run(ctx context.Context, e *Env, id, what, text string) error {
 	if err != nil {
 		return err
 	}
-	var begun struct{ Begun []string }
+	var begun struct {
+		Begun []string
+		Boot  time.Time `json:",omitzero"` // of the guest, before a script that may restart it
+	}
 	if e.Load != nil {
 		if _, err := e.Load(&begun); err != nil {
 			return err
@@ -169,6 +172,13 @@ func (p *Shell) run(ctx context.Context, e *Env, id, what, text string) error {
 				return fmt.Errorf("cannot run %s: %w", what, err)
 			}
 		}
+		if p.ExpectDisconnect {
+			f, err := e.Comm.Ready(ctx)
+			if err != nil {
+				return fmt.Errorf("cannot run %s: %w", what, err)
+			}
+			begun.Boot = f.Boot
+		}
 		begun.Begun = append(begun.Begun, id)
 		if e.Save != nil {
 			if err := e.Save(begun); err != nil {
@@ -179,9 +189,8 @@ func (p *Shell) run(ctx context.Context, e *Env, id, what, text string) error {
 	// The command is a script of its own, so that its variables, which may be secret, are on no command line but the one the template
 	// itself writes.
 	err = runScript(ctx, e, communicator.Script{ID: id, Shell: "sh", Text: command + "\n"}, what, p.ValidExitCodes)
-	if p.ExpectDisconnect && errors.Is(err, communicator.ErrLost) {
-		e.progress("the guest has restarted; waiting for it")
-		if _, err := e.Comm.Ready(ctx); err != nil {
+	if lost := errors.Is(err, communicator.ErrLost); p.ExpectDisconnect && (lost || err == nil) {
+		if err := afterDisconnect(ctx, e, begun.Boot, lost); err != nil {
 			return fmt.Errorf("cannot reach the guest after %s: %w", what, err)
 		}
 		err = nil
@@ -196,6 +205,46 @@ func (p *Shell) run(ctx context.Context, e *Env, id, what, text string) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	return err
+}
+
+// goingDown exits with 0 while systemd takes the guest down or has been told when to (systemctl(1), is-system-running; shutdown(8)).
+const goingDown = `[ "$(systemctl is-system-running 2>/dev/null)" = stopping ] || [ -e /run/systemd/shutdown/scheduled ]`
+
+const (
+	// lostPatience is how long a guest in which a script was ended may go on answering before it counts as one that only ended the script.
+	lostPatience = 2 * time.Minute
+	// downPatience is that of a guest that says itself that it goes down: services may take a minute and a half each to stop.
+	downPatience = 10 * time.Minute
+)
+
+// afterDisconnect waits until a guest that goes down has come back. A guest goes on answering for a while after it was told to restart, and
+// what is begun in it then is ended with it; so an answer counts only when its boot is a later one, or when nothing says that it goes down.
+func afterDisconnect(ctx context.Context, e *Env, before time.Time, lost bool) error {
+	patience := lostPatience
+	if !lost {
+		code, err := e.Comm.Command(ctx, goingDown, nil)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err == nil && code != 0:
+			return nil
+		case err == nil:
+			patience = downPatience
+		}
+	}
+	e.progress("the guest restarts; waiting for it")
+	for until := e.Clock.Now().Add(patience); ; {
+		f, err := e.Comm.Ready(ctx)
+		if err != nil {
+			return err
+		}
+		if f.Boot.After(before.Add(drift)) || !e.Clock.Now().Before(until) {
+			return nil
+		}
+		if err := e.Clock.Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
 }
 
 // variables writes the environment in a format with %s for name and value.

@@ -226,6 +226,7 @@ func (c *compiler) guest() string {
 			cleanup = append(cleanup, args)
 		}
 	}
+	own := "" // the step in which the template runs sysprep itself
 	for i, p := range c.img.Provision {
 		args, settings, ok := c.provision(p)
 		if !ok {
@@ -233,6 +234,9 @@ func (c *compiler) guest() string {
 		}
 		args.Cleanup = cleanup
 		id := fmt.Sprintf("provision-%d", i+1)
+		if c.windows() && provisioner.RunsSysprep(settings) {
+			own = id
+		}
 		title := "Provision: " + settings.Summary()
 		if p.Name != "" {
 			title = fmt.Sprintf("Provision %s: %s", p.Name, settings.Summary())
@@ -249,7 +253,11 @@ func (c *compiler) guest() string {
 		if !c.windows() {
 			with, takes = "waagent", takesDeprovision
 		}
-		c.add(plan.Step{Scope: plan.Nothing, ID: "generalize", Kind: "generalize", Title: "Generalise with " + with, After: []string{last}, Timeout: 60 * time.Minute, Estimate: takes}, generalizeArgs{})
+		title := "Generalise with " + with
+		if own != "" {
+			title = "Wait for the sysprep that the template runs itself (" + own + "); not run again"
+		}
+		c.add(plan.Step{Scope: plan.Nothing, ID: "generalize", Kind: "generalize", Title: title, After: []string{last}, Timeout: 60 * time.Minute, Estimate: takes}, generalizeArgs{By: own})
 		last = "generalize"
 	}
 	where := machineArgs{Group: n.Group, Name: n.VM}

@@ -140,8 +140,18 @@ func (b *build) provision(ctx context.Context, t *plan.Task, a provisionArgs) (s
 	if err != nil {
 		return struct{}{}, err
 	}
+	on := ctx
+	if provisioner.RunsSysprep(settings) {
+		var stop func()
+		on, stop = b.whileOn(ctx, t)
+		defer stop()
+	}
 	for ; ; m = (provisionMemory{Try: m.Try + 1}) {
-		err = b.try(ctx, t, a, settings, g, &m)
+		err = b.try(on, t, a, settings, g, &m)
+		if errors.Is(context.Cause(on), errOff) {
+			t.Output("stderr", "sysprep has turned the machine off under the script that runs it")
+			return struct{}{}, nil
+		}
 		if err == nil || ctx.Err() != nil {
 			return struct{}{}, err
 		}

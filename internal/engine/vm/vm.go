@@ -77,7 +77,7 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"connect":           plan.Typed[connectArgs, connectResult]{DoFunc: b.connect},
 		Breakpoint:          plan.Typed[provisionArgs, struct{}]{DoFunc: b.provision},
 		"provision":         plan.Typed[provisionArgs, struct{}]{DoFunc: b.provision},
-		"generalize":        plan.Typed[generalizeArgs, generalizeResult]{DoFunc: b.sysprep},
+		"generalize":        plan.Typed[generalizeArgs, generalizeResult]{DoFunc: b.generalise},
 		"deallocate":        plan.Typed[machineArgs, struct{}]{DoFunc: b.deallocate},
 		"seal":              plan.Typed[machineArgs, struct{}]{DoFunc: b.seal},
 		"managed-image":     plan.Typed[imageArgs, productResult]{DoFunc: b.publishImage, UndoFunc: b.withdrawImage},

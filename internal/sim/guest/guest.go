@@ -28,7 +28,8 @@ type Config struct {
 	Resources      []Resource                   // DSC resources that fail or want a restart
 	Allow          func(remote netip.Addr) bool // network security rules for the WinRM port; nil allows all
 	// Duration gives how long one thing takes in simulated time; the kinds are "boot", "reboot", "shutdown",
-	// "powershell-start", "command", "sysprep", "script", "update-search", "update-download", "update-install".
+	// "powershell-start", "command", "sysprep", "script", "poll" (until a follower sees what a script wrote), "update-search",
+	// "update-download", "update-install".
 	Duration func(kind string) time.Duration
 	// PowerOff is called when the guest shuts itself down.
 	PowerOff func()
@@ -43,7 +44,8 @@ type Rule struct {
 	ExitCode int           `json:"exitCode,omitempty"` // how it ends
 	Duration time.Duration `json:"duration,omitempty"` // how long it takes; absent: as long as such things do
 	// Effect besides output: "", "reboot", "vanish" (the machine stops answering for good), "drop" (the connection is cut once),
-	// "image-state:IMAGE_STATE_UNDEPLOYABLE", "pending-reboot".
+	// "image-state:IMAGE_STATE_UNDEPLOYABLE", "pending-reboot", "pending-reboot-for-good" (no restart ends it), "appx:NAME" (a package for one
+	// user, which sysprep refuses), "bitlocker:C:" (the volume is encrypted, which sysprep refuses).
 	Effect string `json:"effect,omitempty"`
 }
 

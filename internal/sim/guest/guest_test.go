@@ -184,7 +184,7 @@ func TestUploadOverStdin(t *testing.T) {
 	if b, _ := m.disk.File(`c:\UP\a.bin`); !bytes.Equal(b, data) {
 		t.Error("content differs")
 	}
-	out, _, _ := run(t, c, encoded(`#ingot:fetch/1 {"path":"C:\\up\\a.bin","offset":0}`), "")
+	out, _, _ := run(t, c, encoded(`#ingot:fetch/1 {"path":"C:\\up\\a.bin","offset":0,"length":9999999,"sum":true}`), "")
 	if !strings.HasSuffix(out, fmt.Sprintf("#ingot:end %x\r\n", sum)) {
 		t.Errorf("fetch ends %q", out[max(0, len(out)-90):])
 	}
@@ -279,19 +279,27 @@ func TestRules(t *testing.T) {
 		t.Errorf("a rule for one time applied twice: %d", code)
 	}
 	run(t, c, "mark", "")
-	if !m.pendingReboot || m.disk.ImageState() != StateUndeployable {
+	m.mu.Lock()
+	pending := m.pendingReboot
+	m.mu.Unlock()
+	if !pending || m.disk.ImageState() != StateUndeployable {
 		t.Error("effects missing")
 	}
 	_, _, _, _ = c.RunWithContextWithString(t.Context(), "cut", "")
-	// The client may find out only now that its connection is gone; the machine itself must answer.
-	out, _, _, err := c.RunWithContextWithString(t.Context(), "echo back", "")
-	if err != nil {
-		out, _, _ = run(t, c, "echo back", "")
-	}
-	if out != "back\r\n" {
-		t.Errorf("after drop: %q", out)
-	}
-	_, _, _, _ = c.RunWithContextWithString(t.Context(), "gone", "")
+	// The client keeps several connections, and finds out of each only when it uses it that it was cut: a command may fail before it is sent.
+	until(t, func() bool {
+		out, _, _, err := c.RunWithContextWithString(t.Context(), "echo back", "")
+		if err == nil && out != "back\r\n" {
+			t.Errorf("after drop: %q", out)
+		}
+		return err == nil
+	})
+	until(t, func() bool {
+		_, _, _, _ = c.RunWithContextWithString(t.Context(), "gone", "")
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.vanished && !m.up && len(m.conns) == 0
+	})
 	if _, err := c.CreateShell(); err == nil {
 		t.Error("a vanished machine answers")
 	}

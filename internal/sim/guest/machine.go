@@ -34,6 +34,9 @@ type machine struct {
 	bootCtx       context.Context
 	bootCancel    context.CancelFunc
 	pendingReboot bool
+	stuckReboot   bool // pendingReboot stays over restarts
+	appx          []string
+	bitlocker     []string
 	sysprep       bool
 	shutdownTimer context.CancelFunc // of a shutdown that is waiting for its time
 	shells        map[string]*shell
@@ -177,7 +180,7 @@ func (m *machine) bring(kind string) {
 	}
 	m.bootCancel()
 	m.bootCtx, m.bootCancel = context.WithCancel(m.ctx)
-	m.boot, m.up, m.pendingReboot, m.sysprep = m.now(), true, m.bootUpdates(), false
+	m.boot, m.up, m.pendingReboot, m.sysprep = m.now(), true, m.bootUpdates() || m.stuckReboot, false
 	m.shells, m.running = map[string]*shell{}, map[string]*detached{}
 }
 
@@ -190,14 +193,16 @@ func (m *machine) down() {
 	m.cut()
 }
 
+// cut closes all connections at once: who holds the lock after it sees a machine without any.
 func (m *machine) cut() {
 	m.mu.Lock()
-	conns := m.conns
-	m.conns = map[net.Conn]struct{}{}
-	m.mu.Unlock()
-	for c := range conns {
-		_ = c.Close()
+	defer m.mu.Unlock()
+	for c := range m.conns {
+		if g, ok := c.(*guestConn); ok {
+			_ = g.Conn.Close()
+		}
 	}
+	clear(m.conns)
 }
 
 // shutdown plans what shutdown.exe plans; kind is "reboot" or "shutdown". It says false when one is planned already.
@@ -263,6 +268,8 @@ func (m *machine) rule(text string) (Rule, bool) {
 
 func (m *machine) effect(e string) {
 	state, isState := strings.CutPrefix(e, "image-state:")
+	appx, isAppx := strings.CutPrefix(e, "appx:")
+	volume, isVolume := strings.CutPrefix(e, "bitlocker:")
 	switch {
 	case e == "reboot":
 		m.shutdown("reboot", 0)
@@ -273,9 +280,17 @@ func (m *machine) effect(e string) {
 		m.down()
 	case e == "drop":
 		m.cut()
-	case e == "pending-reboot":
+	case e == "pending-reboot", e == "pending-reboot-for-good":
 		m.mu.Lock()
-		m.pendingReboot = true
+		m.pendingReboot, m.stuckReboot = true, e != "pending-reboot"
+		m.mu.Unlock()
+	case isAppx:
+		m.mu.Lock()
+		m.appx = append(m.appx, appx)
+		m.mu.Unlock()
+	case isVolume:
+		m.mu.Lock()
+		m.bitlocker = append(m.bitlocker, volume)
 		m.mu.Unlock()
 	case isState:
 		m.disk.setImageState(state)
@@ -296,8 +311,11 @@ func (m *machine) startSysprep(line string) <-chan int {
 	ctx := m.bootCtx
 	m.mu.Unlock()
 	r, ruled := m.rule(line)
-	failed := ruled && r.ExitCode != 0
 	generalize := strings.Contains(strings.ToLower(line), "generalize")
+	if complaints := m.validate(); !ruled && generalize && len(complaints) > 0 {
+		r, ruled = Rule{ExitCode: 1, Stderr: complaints, Duration: min(m.duration("sysprep"), 5*time.Second)}, true
+	}
+	failed := ruled && r.ExitCode != 0
 	if generalize && !failed {
 		// Generalize marks the image undeployable first, so that one interrupted is not deployed.
 		m.disk.setImageState(StateUndeployable)
