@@ -14,6 +14,7 @@ import (
 
 type sshKeyArgs struct {
 	Kind    string // ed25519 or rsa
+	Bits    int    `json:",omitempty"` // of rsa
 	File    string // or the template's own key
 	Secret  string // vault secret of the private key
 	Given   image.Text
@@ -40,7 +41,7 @@ func (b *build) makeSSHKey(ctx context.Context, t *plan.Task, a sshKeyArgs) (ssh
 	if err := t.Result("vault", &v); err != nil {
 		return sshKeyResult{}, err
 	}
-	private, public, err := communicator.NewSSHKey(a.Kind)
+	private, public, err := communicator.NewSSHKey(a.Kind, a.Bits)
 	if err != nil {
 		return sshKeyResult{}, err
 	}
