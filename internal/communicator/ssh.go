@@ -221,7 +221,7 @@ func (s *SSH) keepAlive(c *ssh.Client) {
 			_, _, err := c.SendRequest("keepalive@openssh.com", true, nil)
 			answer <- err
 		}()
-		limit := time.NewTimer(max(2*every, sshAlive))
+		limit := time.NewTimer(2 * every)
 		select {
 		case err := <-answer:
 			limit.Stop()

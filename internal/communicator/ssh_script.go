@@ -199,7 +199,7 @@ func (s *SSH) startOf(x Script) (string, error) {
 }
 
 // askpass hands sudo the account's password without a terminal (sudo(8), -A).
-const askpass = `printf '#!/bin/sh\ncat "${0%/*}/word"\n' >"$d/ask"; chmod 700 "$d/ask"; SUDO_ASKPASS="$d/ask"; export SUDO_ASKPASS`
+const askpass = `printf '#!/bin/sh\ncat "${0%%/*}/word"\n' >"$d/ask"; chmod 700 "$d/ask"; SUDO_ASKPASS="$d/ask"; export SUDO_ASKPASS`
 
 // onTerminal has a shell's program run with a terminal of its own, by script(1) of util-linux; without it, it runs as it is.
 func (s *SSH) onTerminal(program, env string) string {

@@ -186,7 +186,7 @@ func (b *bastion) dial(ctx context.Context, network, addr string) (net.Conn, err
 		var no *ssh.OpenChannelError
 		switch {
 		case err == nil:
-			return conn, nil
+			return &throughConn{conn, c}, nil
 		case errors.As(err, &no) && no.Reason == ssh.Prohibited:
 			return nil, fmt.Errorf("%w: bastion %s forwards nothing to %s (AllowTcpForwarding, PermitOpen): %s", errWay, b.c.Address, addr, no.Message)
 		case errors.As(err, &no):
@@ -199,6 +199,32 @@ func (b *bastion) dial(ctx context.Context, network, addr string) (net.Conn, err
 			return nil, fmt.Errorf("through bastion %s: %w", b.c.Address, err)
 		}
 	}
+}
+
+// throughConn is a connection through a bastion. Its reader learns of its end from the bastion: of one that is gone without a word, never.
+type throughConn struct {
+	net.Conn
+	gate *ssh.Client
+}
+
+// Close ends it, and the connection to a bastion that does not answer any more.
+func (c *throughConn) Close() error {
+	err := c.Conn.Close()
+	go func() {
+		answer := make(chan bool, 1)
+		go func() { answer <- alive(c.gate) }()
+		limit := time.NewTimer(5 * sshGrace)
+		defer limit.Stop()
+		select {
+		case yes := <-answer:
+			if yes {
+				return
+			}
+		case <-limit.C:
+		}
+		c.gate.Close() //nolint:errcheck // it is broken
+	}()
+	return err
 }
 
 func (b *bastion) close() {
