@@ -28,6 +28,8 @@ type Config struct {
 	// Duration gives how long one thing takes in simulated time; the kinds are "boot", "reboot", "shutdown",
 	// "powershell-start", "command", "sysprep", "script".
 	Duration func(kind string) time.Duration
+	// Listening is called when the guest opens a listener later than at its start; may be nil.
+	Listening func(addr string)
 	// PowerOff is called when the guest shuts itself down.
 	PowerOff func()
 }
@@ -49,6 +51,10 @@ type Rule struct {
 type Machine interface {
 	// Addr is the WinRM endpoint, or "" without one.
 	Addr() string
+	// Up tells whether Windows runs.
+	Up() bool
+	// RunLine runs a command line through the agent, as SYSTEM; up is false when Windows is not up or goes down.
+	RunLine(line string, out func(stream int, text string)) (code int, up bool)
 	// Stop powers it off; its Disk stays.
 	Stop(ctx context.Context) error
 }
