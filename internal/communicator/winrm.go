@@ -1,10 +1,12 @@
 package communicator
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -54,16 +56,27 @@ func (w *winrm) Calls() int { return int(w.wire.calls.Load()) }
 
 // Close forgets the shell and hangs up.
 func (w *winrm) Close() error {
+	w.leave()
+	w.wire.transport.CloseIdleConnections()
+	return nil
+}
+
+// another is a second way to the same guest, with a shell of its own: what is lost in one is not lost in the other. Windows allows 30
+// shells a user (winrm/config/winrs MaxShellsPerUser).
+func (w *winrm) another() *winrm { return &winrm{c: w.c, wire: w.wire} }
+
+// leave gives up the shell of another; the connections stay.
+func (w *winrm) leave() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.shell != "" {
-		ctx, stop := context.WithTimeout(context.Background(), 2*time.Second)
-		defer stop()
-		w.wire.deleteShell(ctx, w.shell) //nolint:errcheck // an idle shell ends by itself
-		w.shell = ""
+	for _, id := range []string{w.shell, w.stale} {
+		if id != "" {
+			ctx, stop := context.WithTimeout(context.Background(), 2*time.Second)
+			w.wire.deleteShell(ctx, id) //nolint:errcheck // an idle shell ends by itself
+			stop()
+		}
 	}
-	w.wire.http.CloseIdleConnections()
-	return nil
+	w.shell, w.stale = "", ""
 }
 
 // Ready waits until the guest answers: often at first, then every five seconds.
@@ -120,7 +133,7 @@ func (w *winrm) facts(ctx context.Context) (Facts, error) {
 }
 
 // program runs one of the guest programs. size is the line's length as the guest sent it.
-func (w *winrm) program(ctx context.Context, verb, file string, args any, stdin []byte, out func(stream, line string, size int)) (int, error) {
+func (w *winrm) program(ctx context.Context, verb, file string, args any, stdin io.Reader, out func(stream, line string, size int)) (int, error) {
 	line, err := programLine(verb, file, args)
 	if err != nil {
 		return 0, err
@@ -129,7 +142,7 @@ func (w *winrm) program(ctx context.Context, verb, file string, args any, stdin 
 }
 
 // run runs a command line in the shell.
-func (w *winrm) run(ctx context.Context, line string, stdin []byte, out func(stream, line string, size int)) (int, error) {
+func (w *winrm) run(ctx context.Context, line string, stdin io.Reader, out func(stream, line string, size int)) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fresh := w.shell == ""
@@ -212,7 +225,11 @@ func (w *winrm) Run(ctx context.Context, s Script, out Output) (int, error) {
 	for {
 		var end string
 		at := a.Offset
-		code, err := w.program(ctx, verb, file, a, stdin, func(stream, line string, size int) {
+		var in io.Reader
+		if stdin != nil {
+			in = bytes.NewReader(stdin)
+		}
+		code, err := w.program(ctx, verb, file, a, in, func(stream, line string, size int) {
 			switch {
 			case stream == "stderr":
 				complaints = line

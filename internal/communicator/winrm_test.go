@@ -168,8 +168,17 @@ func TestGuestProgramsFitTheCommandLine(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := programLine("receive", "receive", receiveArgs{Path: `C:\Prüfung\` + strings.Repeat("x", 240), Size: 1 << 50, SHA256: strings.Repeat("0", 64), Offset: 1 << 50}); err != nil {
-		t.Error(err)
+	path := `C:\Prüfung\` + strings.Repeat("x", 240)
+	for file, args := range map[string]any{
+		"receive": receiveArgs{Path: path, Size: 1 << 50, SHA256: strings.Repeat("0", 64), Offset: 1 << 50},
+		"join":    joinArgs{path, strings.Repeat("0", 12), streams, strings.Repeat("0", 64)},
+		"fetch":   fetchArgs{path, 1 << 50, 1 << 50, false},
+		"unpack":  map[string]string{"path": path, "to": path},
+		"pack":    packArgs{path, path, true, false},
+	} {
+		if _, err := programLine(file, file, args); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

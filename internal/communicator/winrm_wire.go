@@ -1,6 +1,7 @@
 package communicator
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -31,6 +32,8 @@ type wire struct {
 	c      WinRMConfig
 	params *lib.Parameters
 	calls  atomic.Int64
+
+	transport *http.Transport
 }
 
 // receiveTimeout is how long one Receive waits for output in the guest (wsman:OperationTimeout); attempt bounds any call, so
@@ -42,10 +45,13 @@ const (
 	sendBlock = 370000
 )
 
-var errShellGone = errors.New("the shell is gone")
+var (
+	errShellGone = errors.New("the shell is gone")
+	errInput     = errors.New("cannot read what is to be sent")
+)
 
 func newWire(c WinRMConfig) *wire {
-	t := &http.Transport{DialContext: c.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Minute, TLSHandshakeTimeout: 10 * time.Second,
+	t := &http.Transport{DialContext: c.Dial, MaxIdleConnsPerHost: streams + 2, IdleConnTimeout: 10 * time.Minute, TLSHandshakeTimeout: 10 * time.Second,
 		TLSClientConfig: &tls.Config{
 			InsecureSkipVerify: true, //nolint:gosec // no authority signed it: VerifyConnection holds it against the one we made
 			MinVersion:         tls.VersionTLS12,
@@ -59,11 +65,24 @@ func newWire(c WinRMConfig) *wire {
 				return nil
 			},
 		}}
-	var rt http.RoundTripper = t
+	w := &wire{url: "https://" + c.Address + "/wsman", transport: t, c: c, params: lib.NewParameters(receiveTimeout, "en-US", 512000)}
+	var rt http.RoundTripper = counted{t, &w.calls}
 	if c.NTLM {
-		rt = ntlmssp.Negotiator{RoundTripper: t}
+		rt = ntlmssp.Negotiator{RoundTripper: rt}
 	}
-	return &wire{url: "https://" + c.Address + "/wsman", http: &http.Client{Transport: rt}, c: c, params: lib.NewParameters(receiveTimeout, "en-US", 512000)}
+	w.http = &http.Client{Transport: rt}
+	return w
+}
+
+// counted counts what really goes over the line: the exchanges in which NTLM signs a connection in, too.
+type counted struct {
+	next http.RoundTripper
+	n    *atomic.Int64
+}
+
+func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.n.Add(1)
+	return c.next.RoundTrip(r)
 }
 
 // post sends one request and returns the answer's body.
@@ -78,7 +97,6 @@ func (w *wire) post(ctx context.Context, m *soap.SoapMessage) ([]byte, error) {
 	}
 	req.Header.Set("Content-Type", "application/soap+xml;charset=UTF-8")
 	req.SetBasicAuth(w.c.User, w.c.Password)
-	w.calls.Add(1)
 	resp, err := w.http.Do(req)
 	if err != nil {
 		if errors.Is(err, ErrCertificate) {
@@ -248,14 +266,22 @@ func (w *wire) execute(ctx context.Context, shell, line string, console bool) (s
 }
 
 // converse sends a command its input, receives its output by lines, and frees it.
-func (w *wire) converse(ctx context.Context, shell, command string, stdin []byte, out func(stream, line string, size int)) (code int, err error) {
-	for sent := false; stdin != nil && !sent; {
-		n := min(len(stdin), sendBlock)
-		sent = n == len(stdin)
-		if _, err := w.post(ctx, lib.NewSendInputRequest(w.url, shell, command, stdin[:n], sent, w.params)); err != nil {
-			return 0, err
+func (w *wire) converse(ctx context.Context, shell, command string, stdin io.Reader, out func(stream, line string, size int)) (code int, err error) {
+	if stdin != nil {
+		// One byte more than is sent tells whether there is more.
+		in := bufio.NewReaderSize(stdin, sendBlock+1)
+		for sent := false; !sent; {
+			block, err := in.Peek(sendBlock + 1)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return 0, fmt.Errorf("%w: %w", errInput, err)
+			}
+			sent = len(block) <= sendBlock
+			n := min(len(block), sendBlock)
+			if _, err := w.post(ctx, lib.NewSendInputRequest(w.url, shell, command, block[:n], sent, w.params)); err != nil {
+				return 0, err
+			}
+			in.Discard(n) //nolint:errcheck // what was peeked is there
 		}
-		stdin = stdin[n:]
 	}
 	defer func() {
 		if err == nil { // after an error the shell is given up as a whole

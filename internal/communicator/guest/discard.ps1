@@ -7,5 +7,6 @@ if (Test-Path -LiteralPath $a.dir) {
     }
     Remove-Item -LiteralPath $a.dir -Recurse -Force
 }
+if (Test-Path -LiteralPath "$($a.dir)-files") { Remove-Item -LiteralPath "$($a.dir)-files" -Recurse -Force }
 [Console]::Out.WriteLine('#ingot:ok')
 exit 0

@@ -6,9 +6,17 @@ begin {
     # Understands ~ and relative paths too, which .NET alone would resolve elsewhere.
     $path = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($a.path)
     $part = $path + '.part'
+    function Sum($f) {
+        $f.Position = 0
+        [BitConverter]::ToString([Security.Cryptography.SHA256]::Create().ComputeHash($f)).Replace('-', '').ToLowerInvariant()
+    }
     if ($a.stat) {
         $n = 0
-        if (Test-Path -LiteralPath $part) { $n = (Get-Item -LiteralPath $part -Force).Length }
+        if ([IO.File]::Exists($part)) { $n = (Get-Item -LiteralPath $part -Force).Length }
+        elseif ([IO.File]::Exists($path)) {
+            $file = [IO.File]::OpenRead($path)
+            if ($file.Length -eq $a.size) { if ((Sum $file) -eq $a.sha256) { [Console]::Out.WriteLine('#ingot:whole') } }
+        }
         [Console]::Out.WriteLine("#ingot:have $n")
         exit 0
     }
@@ -25,9 +33,8 @@ process {
 }
 end {
     $n = $file.Length
-    $file.Position = 0
-    $sha = [Security.Cryptography.SHA256]::Create()
-    $hash = [BitConverter]::ToString($sha.ComputeHash($file)).Replace('-', '').ToLowerInvariant()
+    $hash = '-'
+    if ($n -ge $a.size) { $hash = Sum $file }
     $file.Dispose()
     if ($n -ge $a.size) {
         if ($hash -ne $a.sha256) {

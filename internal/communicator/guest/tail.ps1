@@ -52,5 +52,6 @@ while ($true) {
     if ($ended) { Say "#ingot:exit $([IO.File]::ReadAllText("$base.exit").Trim()) $offset" }
     if ($gone) { Say "#ingot:lost $offset" }
     if ($watch.Elapsed.TotalSeconds -ge $a.slice) { Say "#ingot:more $offset" }
-    Start-Sleep -Milliseconds 250
+    # Most scripts are short: what begins and ends within seconds is seen at once, at no cost worth naming.
+    if ($watch.Elapsed.TotalSeconds -lt 5) { Start-Sleep -Milliseconds 50 } else { Start-Sleep -Milliseconds 250 }
 }

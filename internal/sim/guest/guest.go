@@ -26,7 +26,7 @@ type Config struct {
 	Rules          []Rule                       // what a scenario says commands answer, first match wins
 	Allow          func(remote netip.Addr) bool // network security rules for the WinRM port; nil allows all
 	// Duration gives how long one thing takes in simulated time; the kinds are "boot", "reboot", "shutdown",
-	// "powershell-start", "command", "sysprep", "script".
+	// "powershell-start", "command", "sysprep", "script", "poll" (until a follower sees what a script wrote).
 	Duration func(kind string) time.Duration
 	// Listening is called when the guest opens a listener later than at its start; may be nil.
 	Listening func(addr string)

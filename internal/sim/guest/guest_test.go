@@ -184,7 +184,7 @@ func TestUploadOverStdin(t *testing.T) {
 	if b, _ := m.disk.File(`c:\UP\a.bin`); !bytes.Equal(b, data) {
 		t.Error("content differs")
 	}
-	out, _, _ := run(t, c, encoded(`#ingot:fetch/1 {"path":"C:\\up\\a.bin","offset":0}`), "")
+	out, _, _ := run(t, c, encoded(`#ingot:fetch/1 {"path":"C:\\up\\a.bin","offset":0,"length":9999999,"sum":true}`), "")
 	if !strings.HasSuffix(out, fmt.Sprintf("#ingot:end %x\r\n", sum)) {
 		t.Errorf("fetch ends %q", out[max(0, len(out)-90):])
 	}

@@ -3,9 +3,7 @@ package guest
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -18,8 +16,11 @@ const ingotMark = "#ingot:"
 // verbArgs are the arguments of all verbs.
 type verbArgs struct {
 	Path, SHA256, ID, Dir string
-	Size, Offset          int64
-	Stat, ModeVM          bool
+	Size, Offset, Length  int64
+	Stat, ModeVM, Sum     bool
+	Glob, Content         bool
+	To, Mark              string
+	Parts                 int
 	Slice                 float64 // seconds
 }
 
@@ -80,52 +81,20 @@ func (p *process) verb(first string) int {
 		}
 		p.print("#ingot:certificate " + sum)
 		return 0
+	case "join/1":
+		return p.join(a)
+	case "unpack/1":
+		return p.unpack(a)
+	case "pack/1":
+		return p.pack(a)
 	case "discard/1":
 		p.m.disk.remove(a.Dir)
+		p.m.disk.remove(a.Dir + "-files")
 		p.print("#ingot:ok")
 		return 0
 	}
 	p.complain("[simulated guest] does not know the guest program " + head)
 	return 1
-}
-
-func (p *process) receiveFile(a verbArgs) int {
-	d, part := p.m.disk, a.Path+".part"
-	if a.Stat {
-		n, _ := d.size(part)
-		p.print(fmt.Sprintf("#ingot:have %d", n))
-		return 0
-	}
-	at := a.Offset
-	d.writeAt(part, at, nil)
-	for {
-		l, ok := p.stdin.line(p.ctx)
-		if !ok {
-			break
-		}
-		data, err := base64.StdEncoding.DecodeString(strings.TrimSpace(l))
-		if err != nil {
-			p.complain("cannot read a line of standard input: " + err.Error())
-			return 1
-		}
-		d.appendTo(part, data)
-		at += int64(len(data))
-	}
-	if p.ctx.Err() != nil {
-		return 1
-	}
-	data, _ := d.File(part)
-	sum := sha256.Sum256(data)
-	if at >= a.Size {
-		if !strings.EqualFold(hex.EncodeToString(sum[:]), a.SHA256) {
-			d.remove(part)
-			p.print("#ingot:mismatch")
-			return 1
-		}
-		d.rename(part, a.Path)
-	}
-	p.print(fmt.Sprintf("#ingot:received %d %x", at, sum))
-	return 0
 }
 
 func (a verbArgs) file(ext string) string { return a.Dir + `\` + a.ID + ext }
@@ -195,6 +164,16 @@ func (m *machine) runDetached(ctx context.Context, a verbArgs, in startInput, en
 		text = string(data)
 		if !ok {
 			q.complain("The script " + in.Path + " does not exist.")
+		}
+	}
+	// Two programs start: the wrapper, and the script's own interpreter under it.
+	starts := 2
+	if in.Shell == "cmd" {
+		starts = 1
+	}
+	for range starts {
+		if !m.wait(ctx, m.duration("powershell-start")) {
+			break
 		}
 	}
 	switch {
@@ -279,6 +258,8 @@ func (p *process) follow(a verbArgs, offset int64) int {
 		}
 		select {
 		case <-changed:
+			// tail.ps1 looks at the files from time to time.
+			p.m.wait(p.ctx, p.m.duration("poll"))
 		case <-over:
 			p.print(fmt.Sprintf("#ingot:more %d", offset))
 			return 0
@@ -300,21 +281,5 @@ func (p *process) facts() int {
 		return 1
 	}
 	p.print("#ingot:facts " + string(b))
-	return 0
-}
-
-func (p *process) fetch(a verbArgs) int {
-	data, ok := p.m.disk.File(a.Path)
-	if !ok || a.Offset > int64(len(data)) {
-		p.print("#ingot:missing")
-		return 1
-	}
-	sum := sha256.Sum256(data)
-	for rest := data[a.Offset:]; len(rest) > 0; {
-		n := min(len(rest), 30000)
-		p.print(base64.StdEncoding.EncodeToString(rest[:n]))
-		rest = rest[n:]
-	}
-	p.print(fmt.Sprintf("#ingot:end %x", sum))
 	return 0
 }
