@@ -50,8 +50,11 @@ type SSHConfig struct {
 	SCP bool
 	// Terminal gives what sudo runs a terminal of its own, for guests whose sudoers say requiretty.
 	Terminal bool
-	Bastion  *SSHBastion // is gone through; its Dial and Clock are this configuration's
-	Proxy    *SOCKS      // is gone through; its Dial is this configuration's
+	// Windows: the guest is one. Refused passwords count there (ten in ten minutes lock an account: Microsoft Learn, "Account lockout policy"),
+	// so that they are sent seldom and once a handshake.
+	Windows bool
+	Bastion *SSHBastion // is gone through; its Dial and Clock are this configuration's
+	Proxy   *SOCKS      // is gone through; its Dial is this configuration's
 }
 
 // ErrHostKey: what answers does not show the host key that the guest showed before.
@@ -63,7 +66,9 @@ const (
 	sshAlive     = 15 * time.Second // between signs of life
 	sshFirstWait = 200 * time.Millisecond
 	sshLongWait  = 5 * time.Second
-	sshGrace     = time.Second // for a guest to hear that a command is given up, before the connection is
+	// sshWindowsWait keeps two minutes of refusals below Windows' ten.
+	sshWindowsWait = 20 * time.Second
+	sshGrace       = time.Second // for a guest to hear that a command is given up, before the connection is
 )
 
 // SSH is a Communicator to a Linux guest. It keeps one connection, over which everything runs, and makes it again when it breaks.
@@ -92,7 +97,7 @@ func NewSSH(c SSHConfig) (*SSH, error) {
 	if c.Dir == "" || strings.ContainsAny(c.Dir, "'\n") {
 		return nil, fmt.Errorf("cannot use %q as the folder for scripts in the guest", c.Dir)
 	}
-	s.login = login{key: c.Key, certificate: c.Certificate, password: c.Password, agent: c.Agent, agentKey: c.AgentKey}
+	s.login = login{key: c.Key, certificate: c.Certificate, password: c.Password, agent: c.Agent, agentKey: c.AgentKey, once: c.Windows}
 	if err := s.login.check(); err != nil {
 		return nil, err
 	}
@@ -277,6 +282,9 @@ func (s *SSH) client(ctx context.Context) (*ssh.Client, error) {
 			now := s.c.Clock.Now()
 			if refused.IsZero() {
 				refused = now
+			}
+			if s.c.Windows {
+				wait = sshWindowsWait
 			}
 			if now.Sub(refused) > sshPatience {
 				return nil, fmt.Errorf("cannot log in to %s as %s: %w", s.c.Address, s.c.User, ErrAuth)

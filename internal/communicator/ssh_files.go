@@ -15,6 +15,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// errNoSFTP: the guest's SSH server offers no SFTP.
+var errNoSFTP = errors.New("cannot open SFTP in the guest")
+
 // sftp is the file channel of the connection. A connection that has broken meanwhile is made again.
 func (s *SSH) sftp(ctx context.Context) (*ssh.Client, *sftp.Client, error) {
 	for wait := sshFirstWait; ; wait = min(wait*3/2, sshLongWait) {
@@ -47,7 +50,7 @@ func (s *SSH) sftp(ctx context.Context) (*ssh.Client, *sftp.Client, error) {
 			s.mu.Unlock()
 			return c, f, nil
 		case refused:
-			return nil, nil, fmt.Errorf("cannot open SFTP in the guest (its SSH server needs the subsystem sftp): %w", err)
+			return nil, nil, fmt.Errorf("%w (its SSH server needs the subsystem sftp): %w", errNoSFTP, err)
 		}
 		s.broken(c)
 		if err := s.c.Clock.Sleep(ctx, wait); err != nil {

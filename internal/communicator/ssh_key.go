@@ -45,3 +45,12 @@ func PublicKey(private []byte) (string, error) {
 	}
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))), nil
 }
+
+// AzureTakesPrivateKey tells why Azure refuses the public half of a private key for a new machine, or nil.
+func AzureTakesPrivateKey(private []byte) error {
+	key, err := parseKey(private)
+	if err != nil {
+		return err
+	}
+	return AzureTakesKey(key.PublicKey().Type(), key.PublicKey().Marshal())
+}

@@ -23,6 +23,7 @@ type login struct {
 	agent       string // socket of an SSH agent; "" asks none
 	agentKey    string // line of authorized_keys: of the agent's keys the one to offer first, since a server counts refusals
 	ask         func(prompt string, echo bool) (string, error)
+	once        bool // the password is sent once a handshake: not to questions too
 }
 
 // check reads the keys, so that a wrong file is told before anything is dialled.
@@ -140,7 +141,7 @@ func (l login) methods() (methods []ssh.AuthMethod, done func(), err error) {
 	if l.password != "" {
 		methods = append(methods, ssh.Password(l.password))
 	}
-	if l.password != "" || l.ask != nil {
+	if l.password != "" && !l.once || l.ask != nil {
 		methods = append(methods, ssh.KeyboardInteractive(l.answer))
 	}
 	return methods, done, nil

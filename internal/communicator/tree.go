@@ -120,4 +120,3 @@ func whole(name string, write func(io.Writer) error) error {
 	}
 	return err
 }
-

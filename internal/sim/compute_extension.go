@@ -51,10 +51,10 @@ func checkExtension(w *Azure, in ask) *refusal {
 	switch {
 	case publisher == "" || typ == "" || text(p, "typeHandlerVersion") == "":
 		return refuse(400, "InvalidParameter", "Required parameter 'virtualMachineExtension.properties.publisher', 'type' or 'typeHandlerVersion' is missing (null).")
-	case !strings.EqualFold(publisher, "Microsoft.Compute") || !strings.EqualFold(typ, "CustomScriptExtension"):
-		return refuse(501, "SimulatorNotImplemented", "The simulated Azure knows the extension Microsoft.Compute/CustomScriptExtension, not "+publisher+"/"+typ+".")
+	case !isOpenSSH(p) && !(strings.EqualFold(publisher, "Microsoft.Compute") && strings.EqualFold(typ, "CustomScriptExtension")):
+		return refuse(501, "SimulatorNotImplemented", "The simulated Azure knows the extensions Microsoft.Compute/CustomScriptExtension and Microsoft.Azure.OpenSSH/WindowsOpenSSH, not "+publisher+"/"+typ+".")
 	case !m.content.windows:
-		return refuse(409, "OperationNotAllowed", "The extension type 'Microsoft.Compute/CustomScriptExtension' is not supported for the operating system of VM '"+vm.name+"'.")
+		return refuse(409, "OperationNotAllowed", "The extension type '"+publisher+"/"+typ+"' is not supported for the operating system of VM '"+vm.name+"'.")
 	case mapping(vm.props, "osProfile") != nil && !truth(vm.props, "osProfile", "allowExtensionOperations"):
 		return refuse(409, "OperationNotAllowed", "This operation cannot be performed when extension operations are disallowed. To allow, please ensure VM Agent is installed on the VM and the osProfile.allowExtensionOperations property is true.")
 	case m.power != "running":
@@ -62,13 +62,19 @@ func checkExtension(w *Azure, in ask) *refusal {
 	}
 	for _, x := range children(w, vm.id, extensionType) { // one of a type: "Multiple VMExtensions per handler not supported"
 		if !sameID(x.id, in.id) && strings.EqualFold(text(x.props, "type"), typ) {
-			return refuse(400, "BadRequest", "Multiple VMExtensions per handler not supported for OS type 'Windows'. VMExtension '"+in.name+"' with handler 'Microsoft.Compute.CustomScriptExtension' already added or specified in input.")
+			return refuse(400, "BadRequest", "Multiple VMExtensions per handler not supported for OS type 'Windows'. VMExtension '"+in.name+"' with handler '"+publisher+"."+typ+"' already added or specified in input.")
 		}
 	}
-	if commandOf(p) == "" {
+	if commandOf(p) == "" && !isOpenSSH(p) {
 		return refuse(400, "BadRequest", "The extension CustomScriptExtension needs commandToExecute in its settings or its protected settings.")
 	}
 	return nil
+}
+
+// isOpenSSH tells the extension that installs and starts OpenSSH Server
+// (learn.microsoft.com/azure/virtual-machines/windows/connect-ssh: publisher Microsoft.Azure.OpenSSH, version 3.0).
+func isOpenSSH(p map[string]any) bool {
+	return strings.EqualFold(text(p, "publisher"), "Microsoft.Azure.OpenSSH") && strings.EqualFold(text(p, "type"), "WindowsOpenSSH")
 }
 
 func commandOf(p map[string]any) string {
@@ -107,13 +113,13 @@ func doneExtension(w *Azure, r *resource) *refusal {
 		return refuse(409, "OperationNotAllowed", "Cannot modify extensions in the VM when the VM is not running.")
 	}
 	if g := machineOf(vm).guest; g.Up() {
-		d.begin(w, g)
+		d.begin(w, g, isOpenSSH(r.props))
 	}
 	return &refusal{again: time.Second}
 }
 
 // begin runs the command beside everything else, unless that goes on already. A command that Windows goes down under is run again when it is up.
-func (d *extensionData) begin(w *Azure, g guest.Machine) {
+func (d *extensionData) begin(w *Azure, g guest.Machine, openSSH bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.begun {
@@ -122,6 +128,15 @@ func (d *extensionData) begin(w *Azure, g guest.Machine) {
 	d.begun = true
 	w.stopping.Go(func() {
 		var out, complaints strings.Builder
+		if openSSH {
+			err := g.OpenSSH()
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.Over = true; err != nil {
+				d.Code, d.Err = 1, err.Error()
+			}
+			return
+		}
 		code, up := g.RunLine(d.Command, func(stream int, text string) {
 			if stream == 1 {
 				out.WriteString(text)
@@ -156,7 +171,7 @@ func extensionView(r *resource) map[string]any {
 	sub := func(stream, message string) any {
 		return map[string]any{"code": "ComponentStatus/" + stream + "/" + word, "level": "Info", "displayStatus": "Provisioning " + word, "message": message}
 	}
-	return map[string]any{"name": r.name, "type": "Microsoft.Compute.CustomScriptExtension", "typeHandlerVersion": "1.10.20",
+	return map[string]any{"name": r.name, "type": text(r.props, "publisher") + "." + text(r.props, "type"), "typeHandlerVersion": text(r.props, "typeHandlerVersion"),
 		"substatuses": []any{sub("StdOut", d.Out), sub("StdErr", d.Err)},
 		"statuses":    []any{map[string]any{"code": "ProvisioningState/" + word, "level": "Info", "displayStatus": "Provisioning " + word, "message": "Finished executing command"}}}
 }

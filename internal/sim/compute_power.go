@@ -70,6 +70,17 @@ func bootVM(w *Azure, r *resource) *refusal {
 		defer w.mu.Unlock()
 		w.listens(m, addrs, port, addr)
 	}
+	c.ListeningSSH = func(addr string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.listens(m, addrs, itoa(sshPort), addr)
+	}
+	c.AllowSSH = func(remote netip.Addr) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return reachable(w, nicID, remote, sshPort)
+	}
+	c.ListenSSH = listenAt(addrs, itoa(sshPort))
 	c.Listen = listenAt(addrs, port)
 	g, err := guest.Start(context.Background(), c)
 	if err != nil && c.Listen != anyPort {
@@ -84,6 +95,9 @@ func bootVM(w *Azure, r *resource) *refusal {
 	m.guest, m.power = g, "running"
 	if g.Addr() != "" {
 		w.listens(m, addrs, port, g.Addr())
+	}
+	if g.SSHAddr() != "" {
+		w.listens(m, addrs, itoa(sshPort), g.SSHAddr())
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (c *compiler) add(s plan.Step, args any) {
 	s.Args = raw
 	// polling_duration_timeout bounds every single operation of Azure but publishing, which has a limit of its own.
 	switch s.Kind {
-	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "image-from-blob", "extension":
+	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "image-from-blob", "extension", "openssh":
 		if c.img != nil {
 			s.Timeout = c.img.Machine.APITimeout
 		}
@@ -123,12 +123,17 @@ func (c *compiler) around() {
 		ssh := c.img.Communicator.SSH
 		if ssh.PrivateKeyFile != "" {
 			key.Title = "Use the SSH key in " + ssh.PrivateKeyFile
+		} else if ssh.Agent {
+			key.Title = "Use a key of this computer's SSH agent"
 		}
-		c.add(key, sshKeyArgs{Kind: cmp.Or(ssh.TemporaryKeyType, "ed25519"), File: ssh.PrivateKeyFile, Secret: n.KeySecret, Given: c.img.Communicator.Password, Tags: c.tags, Expires: c.o.Made.Add(24 * time.Hour)})
+		c.add(key, sshKeyArgs{Kind: cmp.Or(ssh.TemporaryKeyType, "ed25519"), Bits: ssh.TemporaryKeyBits, Name: ssh.TemporaryKeyName, File: ssh.PrivateKeyFile, Agent: ssh.Agent && ssh.PrivateKeyFile == "", Secret: n.KeySecret, Given: c.img.Communicator.Password, Tags: c.tags, Expires: c.o.Made.Add(24 * time.Hour)})
 		c.network()
 		return
 	}
-	c.add(certificate, certificateArgs{Host: n.Computer, Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
+	if c.overSSH() {
+		certificate.Title = "Keep the account's password in " + n.Vault
+	}
+	c.add(certificate, certificateArgs{Host: n.Computer, PasswordOnly: c.overSSH(), Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
 		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(24 * time.Hour)})
 	c.network()
 }
@@ -183,6 +188,7 @@ func (c *compiler) machine() {
 		After: append([]string{"nic"}, c.after("certificate", "ssh-key", "source-image")...), Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
 		vmArgs{VM: v, CustomData: m.CustomData, UserData: m.UserData, KeepDisk: m.KeepOSDisk})
 	c.extension()
+	c.openSSH()
 }
 
 func sourceTitle(b image.Base) string {
@@ -210,7 +216,7 @@ func (c *compiler) guest() string {
 		timeout = 30 * time.Minute
 	}
 	c.pause()
-	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: fmt.Sprintf("Wait for %s on port %d", protocol(com.Kind), com.Port), After: c.after("vm", "custom-script", "pause"), Timeout: timeout, Estimate: takesConnect},
+	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: fmt.Sprintf("Wait for %s on port %d", protocol(com.Kind), com.Port), After: c.after("vm", "custom-script", "openssh", "pause"), Timeout: timeout, Estimate: takesConnect},
 		connectArgs{com})
 	last := "connect"
 	var cleanup []provisionArgs
@@ -233,6 +239,7 @@ func (c *compiler) guest() string {
 		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: "provision", Title: title, After: []string{last}, Estimate: p.PauseBefore + settings.Estimate()}, args)
 		last = id
 	}
+	last = c.clearKeys(last)
 	if !c.specialized() {
 		with, takes := "sysprep", takesSysprep
 		if !c.windows() {

@@ -47,7 +47,7 @@ type pauseArgs struct{ For time.Duration }
 // pause plans pause_before_connecting.
 func (c *compiler) pause() {
 	if d := c.img.Communicator.Pause; d > 0 {
-		c.add(plan.Step{Scope: plan.Nothing, ID: "pause", Kind: "pause", Title: "Pause " + d.String() + " before connecting (pause_before_connecting)", After: c.after("vm", "custom-script"), Estimate: d}, pauseArgs{d})
+		c.add(plan.Step{Scope: plan.Nothing, ID: "pause", Kind: "pause", Title: "Pause " + d.String() + " before connecting (pause_before_connecting)", After: c.after("vm", "custom-script", "openssh"), Estimate: d}, pauseArgs{d})
 	}
 }
 

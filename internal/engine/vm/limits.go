@@ -52,12 +52,6 @@ func limits(img *image.Image) diag.List {
 	no(img.Managed.AutoRun == "Enabled", img.Pos, "leave autoRun out: ingot build runs it", "autoRun")
 	no(img.Engine.Detach, img.Pos, "leave detach out", "detached builds")
 	no(img.Managed.Workload != nil || img.Managed.VMBoot == "Enabled", img.Pos, "leave optimize out", "the managed service's optimisation of the image")
-	ssh := img.Communicator.SSH
-	no(ssh.CertificateFile != "" || ssh.KeypairName != "", img.Communicator.Pos, "leave it out: a key is made for each build", "an SSH certificate or key pair")
-	no(ssh.Bastion != image.Bastion{}, img.Communicator.Pos, "build from a machine inside the network", "an SSH bastion")
-	no(ssh.Proxy != image.SOCKS{}, img.Communicator.Pos, "build from a machine inside the network", "a SOCKS proxy")
-	no(len(ssh.RemoteTunnels)+len(ssh.LocalTunnels) > 0, img.Communicator.Pos, "leave them out", "SSH tunnels")
-	no(ssh.TemporaryKeyType == "ecdsa" || ssh.TemporaryKeyType == "dsa", img.Communicator.Pos, "use ed25519 or rsa: Azure takes no other", "a key of type "+ssh.TemporaryKeyType)
 	windowsOnly := []string{"powershell", "windows-shell", "windows-restart", "windows-update", "dsc"}
 	for _, p := range slices.Concat(img.Provision, img.Cleanup) {
 		if img.OS == image.Linux && slices.Contains(windowsOnly, p.Type) {

@@ -56,6 +56,7 @@ const (
 	takesVM            = 91 * time.Second
 	takesVMDelete      = 28 * time.Second
 	takesConnect       = 3 * time.Minute
+	takesOpenSSH       = time.Minute // a guess: no recording has one
 	takesSysprep       = 150 * time.Second
 	takesDeprovision   = 5 * time.Second
 	takesDeallocate    = 53 * time.Second

@@ -23,13 +23,14 @@ var _ engine.Engine = Engine{}
 
 // Check says what this engine cannot do with img.
 func (Engine) Check(img *image.Image) diag.List {
-	l := append(limits(img), checkHardware(img)...)
+	l := append(append(limits(img), checkHardware(img)...), checkSSH(img)...)
 	switch kind := img.Communicator.Kind; {
 	case img.OS == image.Linux && kind != "ssh":
 		l.Errorf(img.Communicator.Pos, `set communicator = "ssh"`, "a Linux guest is reached by SSH; communicator is %q", kind)
 	case img.OS == image.Linux:
+	case kind == "ssh":
 	case kind != "winrm":
-		l.Errorf(img.Communicator.Pos, `set communicator = "winrm"`, "this version of Ingot reaches Windows over WinRM only; communicator is %q", kind)
+		l.Errorf(img.Communicator.Pos, `set communicator = "winrm" or "ssh"`, "a Windows guest is reached over WinRM or SSH; communicator is %q", kind)
 	case !img.Communicator.UseSSL:
 		l.Errorf(img.Communicator.Pos, "set winrm_use_ssl = true (and winrm_insecure = true for Packer's sake: Ingot pins its own certificate)",
 			"WinRM without TLS would send the password in clear")
@@ -70,6 +71,8 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"image-from-blob":   plan.Typed[blobImageArgs, idResult]{DoFunc: b.makeBlobImage, UndoFunc: b.removeBlobImage},
 		"vm":                plan.Typed[vmArgs, vmResult]{DoFunc: b.makeVM, UndoFunc: b.removeVM},
 		"extension":         plan.Typed[extensionArgs, extensionResult]{DoFunc: b.runExtension},
+		"openssh":           plan.Typed[openSSHArgs, struct{}]{DoFunc: b.installOpenSSH},
+		"clear-keys":        plan.Typed[clearKeysArgs, struct{}]{DoFunc: b.clearKeys},
 		"pause":             plan.Typed[pauseArgs, struct{}]{DoFunc: b.pause},
 		"connect":           plan.Typed[connectArgs, connectResult]{DoFunc: unlessEvicted(b, b.connect)},
 		"provision":         plan.Typed[provisionArgs, struct{}]{DoFunc: unlessEvicted(b, b.provision)},

@@ -49,6 +49,12 @@ func (m *machine) RunLine(line string, out func(stream int, text string)) (code 
 			return 1, true
 		}
 	}
+	if code == 0 && setsUpSSH.MatchString(line) {
+		if err := m.OpenSSH(); err != nil {
+			out(2, err.Error())
+			return 1, true
+		}
+	}
 	return code, true
 }
 
@@ -87,7 +93,7 @@ func (m *machine) openWinRM(given *tls.Certificate) (sum string, err error) {
 	m.addr, m.http, m.print = l.Addr().String(), server, hex.EncodeToString(digest[:])
 	sum, addr := m.print, m.addr
 	m.mu.Unlock()
-	secure := tls.NewListener(&gate{l, m}, &tls.Config{Certificates: []tls.Certificate{*given}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
+	secure := tls.NewListener(&gate{l, m, m.c.Allow}, &tls.Config{Certificates: []tls.Certificate{*given}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
 	m.spawn(func() { _ = server.Serve(secure) })
 	if m.c.Listening != nil {
 		m.c.Listening(addr)

@@ -27,7 +27,10 @@ type Config struct {
 	Allow          func(remote netip.Addr) bool // network security rules for the WinRM port; nil allows all
 	// Duration gives how long one thing takes in simulated time; the kinds are "boot", "reboot", "shutdown",
 	// "powershell-start", "command", "sysprep", "script", "poll" (until a follower sees what a script wrote).
-	Duration func(kind string) time.Duration
+	Duration     func(kind string) time.Duration
+	ListenSSH    string                       // where sshd listens once it is installed: "127.83.0.4:22"; "" or taken: any port
+	AllowSSH     func(remote netip.Addr) bool // Allow for its port
+	ListeningSSH func(addr string)            // is called when it begins to listen later than at the start; may be nil
 	// Listening is called when the guest opens a listener later than at its start; may be nil.
 	Listening func(addr string)
 	// PowerOff is called when the guest shuts itself down.
@@ -51,6 +54,10 @@ type Rule struct {
 type Machine interface {
 	// Addr is the WinRM endpoint, or "" without one.
 	Addr() string
+	// SSHAddr is the SSH endpoint, or "" without one.
+	SSHAddr() string
+	// OpenSSH installs and starts the SSH server, unless it runs.
+	OpenSSH() error
 	// Up tells whether Windows runs.
 	Up() bool
 	// RunLine runs a command line through the agent, as SYSTEM; up is false when Windows is not up or goes down.

@@ -185,6 +185,11 @@ func (m *machine) runDetached(ctx context.Context, a verbArgs, in startInput, en
 	default:
 		code = q.script(text)
 	}
+	if code == 0 && setsUpSSH.MatchString(text) {
+		if err := m.OpenSSH(); err != nil {
+			q.complain(err.Error())
+		}
+	}
 	for i := range pending {
 		if len(pending[i]) > 0 {
 			q.out(i+1, "\n")

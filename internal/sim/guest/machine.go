@@ -24,6 +24,7 @@ type machine struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	http   *http.Server
+	ssh    net.Listener // nil: no sshd
 
 	mu            sync.Mutex
 	up, vanished  bool
@@ -69,6 +70,12 @@ func Start(ctx context.Context, c Config) (Machine, error) {
 			return nil, err
 		}
 	}
+	if _, installed := m.disk.size(sshdConfig); installed {
+		if err := m.openSSH(false); err != nil { // whoever starts us asks for the address
+			m.cancel()
+			return nil, err
+		}
+	}
 	// The first start from a generalised disk; before anybody else can touch the disk.
 	if m.disk.ImageState() == StateGeneralized {
 		m.disk.Specialize()
@@ -99,8 +106,11 @@ func (m *machine) powerOff() {
 	m.cancel()
 	m.down()
 	m.mu.Lock()
-	server := m.http
+	server, sshd := m.http, m.ssh
 	m.mu.Unlock()
+	if sshd != nil {
+		_ = sshd.Close()
+	}
 	if server != nil {
 		_ = server.Close()
 	}
@@ -338,7 +348,8 @@ func (m *machine) startSysprep(line string) <-chan int {
 // is not up.
 type gate struct {
 	net.Listener
-	m *machine
+	m     *machine
+	allow func(remote netip.Addr) bool
 }
 
 func (g *gate) Accept() (net.Conn, error) {
@@ -350,9 +361,9 @@ func (g *gate) Accept() (net.Conn, error) {
 		g.m.mu.Lock()
 		ok := g.m.up
 		g.m.mu.Unlock()
-		if ok && g.m.c.Allow != nil {
+		if ok && g.allow != nil {
 			a, err := netip.ParseAddrPort(c.RemoteAddr().String())
-			ok = err == nil && g.m.c.Allow(a.Addr().Unmap())
+			ok = err == nil && g.allow(a.Addr().Unmap())
 		}
 		g.m.mu.Lock()
 		// Asked again: Allow took time, and down must find every open connection.
