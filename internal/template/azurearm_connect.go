@@ -62,6 +62,10 @@ func (d *decoder) communicator(o *azureARM, img *image.Image, fail failFunc) {
 	}
 	if c.Kind == "ssh" {
 		d.ssh(o, c)
+		// properties.osProfile.adminPassword of virtualMachines in Azure's REST reference; the password reaches the machine whatever the protocol.
+		if s := c.Password.Reveal(); img.OS == image.Windows && s != "" && (len(s) < 8 || len(s) > 123 || classes(s) < 3) {
+			fail("ssh_password", "leave it out: one is generated", "ssh_password is too weak for Azure: 8 to 123 characters of three of the classes lower case, upper case, digit, other")
+		}
 		return
 	}
 	if c.Kind == "winrm" {
