@@ -266,7 +266,7 @@ func TestAz(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "template.json"), []byte(template), 0o600); err != nil {
 				t.Error(err)
 			}
-			_, public, err := communicator.NewSSHKey("rsa")
+			_, public, err := communicator.NewSSHKey("rsa", 0)
 			if err != nil {
 				t.Error(err)
 			}

@@ -57,6 +57,7 @@ type Client struct {
 	vaults *armkeyvault.VaultsClient
 
 	vms    *armcompute.VirtualMachinesClient
+	exts   *armcompute.VirtualMachineExtensionsClient
 	disks  *armcompute.DisksClient
 	images *armcompute.ImagesClient
 	market *armcompute.VirtualMachineImagesClient
@@ -97,6 +98,7 @@ func New(o Options) (*Client, error) {
 	c.nics = made(&errs, armnetwork.NewInterfacesClient, c)
 	c.vaults = made(&errs, armkeyvault.NewVaultsClient, c)
 	c.vms = made(&errs, armcompute.NewVirtualMachinesClient, c)
+	c.exts = made(&errs, armcompute.NewVirtualMachineExtensionsClient, c)
 	c.disks = made(&errs, armcompute.NewDisksClient, c)
 	c.images = made(&errs, armcompute.NewImagesClient, c)
 	c.market = made(&errs, armcompute.NewVirtualMachineImagesClient, c)

@@ -157,7 +157,7 @@ func (a *app) openServed(id image.Identity) (*session, error) {
 		return nil, err
 	}
 	s.kind, s.where = cloudServed, "the simulated Azure at "+base.String()
-	s.dial = sim.RemoteGuests(client, base.String())
+	s.dial = rehearsalDialer(sim.RemoteGuests(client, base.String()))
 	s.close = transport.CloseIdleConnections
 	return s, nil
 }
@@ -221,7 +221,7 @@ func (a *app) openEmbedded(id image.Identity, scenario string) (s *session, err 
 		return nil, err
 	}
 	s.kind, s.where, s.sim, s.host = cloudEmbedded, "no Azure sign-in is used: "+where, az, config.Machines
-	s.dial = az.GuestDial
+	s.dial = rehearsalDialer(az.GuestDial)
 	s.close = func() {
 		az.Close()
 		if s.host != nil {

@@ -18,7 +18,7 @@ import (
 
 // agent runs commands with this computer's own shell, as the handler in a Linux guest does (github.com/Azure/run-command-handler-linux,
 // internal/exec/exec.go: bash -c, named parameters as variables), and keeps what is stored behind a real HTTP server.
-type agent struct {
+type linuxAgent struct {
 	mu     sync.Mutex
 	dir    string
 	web    *httptest.Server
@@ -30,7 +30,7 @@ type agent struct {
 	begins func() bool // a deaf one's script is under way
 }
 
-func (a *agent) Begin(_ context.Context, s RunScript) error {
+func (a *linuxAgent) Begin(_ context.Context, s RunScript) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	file := filepath.Join(a.dir, s.Name+".sh")
@@ -75,7 +75,7 @@ func (a *agent) Begin(_ context.Context, s RunScript) error {
 }
 
 type blobWriter struct {
-	a    *agent
+	a    *linuxAgent
 	name string
 	deaf bool
 }
@@ -89,9 +89,9 @@ func (w *blobWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (a *agent) nameOf(url string) string { return strings.TrimPrefix(url, a.web.URL+"/") }
+func (a *linuxAgent) nameOf(url string) string { return strings.TrimPrefix(url, a.web.URL+"/") }
 
-func (a *agent) State(_ context.Context, name string) (RunState, bool, error) {
+func (a *linuxAgent) State(_ context.Context, name string) (RunState, bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s := a.states[name]; s != nil {
@@ -100,14 +100,14 @@ func (a *agent) State(_ context.Context, name string) (RunState, bool, error) {
 	return RunState{}, false, nil
 }
 
-func (a *agent) End(_ context.Context, name string) error {
+func (a *linuxAgent) End(_ context.Context, name string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.states, name)
 	return nil
 }
 
-func (a *agent) Put(_ context.Context, name string, r io.Reader) error {
+func (a *linuxAgent) Put(_ context.Context, name string, r io.Reader) error {
 	b, err := io.ReadAll(r)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -115,7 +115,7 @@ func (a *agent) Put(_ context.Context, name string, r io.Reader) error {
 	return err
 }
 
-func (a *agent) ReadFrom(_ context.Context, name string, offset int64) ([]byte, error) {
+func (a *linuxAgent) ReadFrom(_ context.Context, name string, offset int64) ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if b := a.blobs[name]; offset < int64(len(b)) {
@@ -124,18 +124,18 @@ func (a *agent) ReadFrom(_ context.Context, name string, offset int64) ([]byte, 
 	return nil, nil
 }
 
-func (a *agent) Delete(_ context.Context, name string) error {
+func (a *linuxAgent) Delete(_ context.Context, name string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.blobs, name)
 	return nil
 }
 
-func (a *agent) Link(name string, _ bool, _ time.Duration) (string, error) {
+func (a *linuxAgent) Link(name string, _ bool, _ time.Duration) (string, error) {
 	return a.web.URL + "/" + name, nil
 }
 
-func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *linuxAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	if r.Method == http.MethodPut {
 		if r.Header.Get("x-ms-blob-type") != "BlockBlob" || r.ContentLength < 0 {
@@ -159,14 +159,14 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(b) //nolint:errcheck // the caller may have gone
 }
 
-func commandsHere(t *testing.T) (Linux, *agent) {
+func commandsHere(t *testing.T) (Linux, *linuxAgent) {
 	t.Helper()
 	for _, program := range []string{"bash", "python3", "openssl", "setsid", "sha256sum"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("what a Linux guest with the Azure agent has is not installed here: %s", program)
 		}
 	}
-	a := &agent{dir: t.TempDir(), blobs: map[string][]byte{}, states: map[string]*RunState{}}
+	a := &linuxAgent{dir: t.TempDir(), blobs: map[string][]byte{}, states: map[string]*RunState{}}
 	a.web = httptest.NewServer(a)
 	t.Cleanup(a.web.Close)
 	// A hundred times as fast: the programs themselves take real time.

@@ -2,6 +2,7 @@ package communicator
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,33 @@ type SSHConfig struct {
 	Dial   Dialer
 	Clock  Clock
 	Dir    string // folder in the guest for this build; made with mode 0700
+
+	Certificate []byte // OpenSSH certificate of Key, or of a key that Agent holds
+	Agent       string // socket of an SSH agent whose keys are offered; "" asks none
+	AgentKey    string // line of authorized_keys: of the agent's keys the one to offer first
+	// ForwardAgent lets the guest's scripts use the agent: SSH_AUTH_SOCK is set in them.
+	ForwardAgent bool
+	Ciphers      []string // that are offered, by OpenSSH's names; nil: the library's
+	KeyExchange  []string // likewise
+	// Handshakes is how many handshakes may fail, counted from one that succeeded; 0: any number within the patience for an account that
+	// is being made (two minutes of refusals).
+	Handshakes int
+	// KeepAlive is how often a sign of life is asked for, 15 s by default; negative: never.
+	KeepAlive time.Duration
+	// Silence ends a connection over which nothing came or went for so long; 0: none is ended for that.
+	Silence time.Duration
+	// LocalTunnels are ports of this computer that lead to the guest's network, RemoteTunnels ports of the guest that lead to this computer's:
+	// "port:host:port", as OpenSSH's -L and -R have them.
+	LocalTunnels, RemoteTunnels []string
+	// SCP copies files with scp instead of SFTP.
+	SCP bool
+	// Terminal gives what sudo runs a terminal of its own, for guests whose sudoers say requiretty.
+	Terminal bool
+	// Windows: the guest is one. Refused passwords count there (ten in ten minutes lock an account: Microsoft Learn, "Account lockout policy"),
+	// so that they are sent seldom and once a handshake.
+	Windows bool
+	Bastion *SSHBastion // is gone through; its Dial and Clock are this configuration's
+	Proxy   *SOCKS      // is gone through; its Dial is this configuration's
 }
 
 // ErrHostKey: what answers does not show the host key that the guest showed before.
@@ -38,13 +66,17 @@ const (
 	sshAlive     = 15 * time.Second // between signs of life
 	sshFirstWait = 200 * time.Millisecond
 	sshLongWait  = 5 * time.Second
-	sshGrace     = time.Second // for a guest to hear that a command is given up, before the connection is
+	// sshWindowsWait keeps two minutes of refusals below Windows' ten.
+	sshWindowsWait = 20 * time.Second
+	sshGrace       = time.Second // for a guest to hear that a command is given up, before the connection is
 )
 
 // SSH is a Communicator to a Linux guest. It keeps one connection, over which everything runs, and makes it again when it breaks.
 type SSH struct {
-	c    SSHConfig
-	auth []ssh.AuthMethod
+	c     SSHConfig
+	login login
+	gate  *bastion // nil: none
+	ports *tunnels // nil: none
 	// dialing holds one value while a connection is made; waiting for it ends with the context, as waiting for a mutex would not.
 	dialing chan struct{}
 
@@ -65,24 +97,32 @@ func NewSSH(c SSHConfig) (*SSH, error) {
 	if c.Dir == "" || strings.ContainsAny(c.Dir, "'\n") {
 		return nil, fmt.Errorf("cannot use %q as the folder for scripts in the guest", c.Dir)
 	}
-	if len(c.Key) > 0 {
-		key, err := ssh.ParsePrivateKey(c.Key)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read the SSH key: %w", err)
+	s.login = login{key: c.Key, certificate: c.Certificate, password: c.Password, agent: c.Agent, agentKey: c.AgentKey, once: c.Windows}
+	if err := s.login.check(); err != nil {
+		return nil, err
+	}
+	if unknown := UnknownSSHAlgorithms(c.Ciphers, c.KeyExchange); len(unknown) > 0 {
+		return nil, fmt.Errorf("cannot use SSH with %s: no such cipher or key exchange", strings.Join(unknown, ", "))
+	}
+	if c.Proxy != nil {
+		proxy := *c.Proxy
+		proxy.Dial = s.c.Dial
+		s.c.Dial = proxy.dial
+	}
+	if c.Bastion != nil {
+		over := *c.Bastion
+		over.Dial, over.Clock = s.c.Dial, c.Clock
+		var err error
+		if s.gate, err = newBastion(over); err != nil {
+			return nil, err
 		}
-		s.auth = append(s.auth, ssh.PublicKeys(key))
+		s.c.Dial = s.gate.dial
 	}
-	if c.Password != "" {
-		s.auth = append(s.auth, ssh.Password(c.Password), ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
-			out := make([]string, len(questions))
-			for i := range out {
-				out[i] = c.Password
-			}
-			return out, nil
-		}))
-	}
-	if len(s.auth) == 0 {
-		return nil, errors.New("cannot use SSH: neither a key nor a password is given")
+	if len(c.LocalTunnels)+len(c.RemoteTunnels) > 0 {
+		var err error
+		if s.ports, err = newTunnels(c.LocalTunnels, c.RemoteTunnels, s.current); err != nil {
+			return nil, err
+		}
 	}
 	if c.HostKey != "" {
 		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(c.HostKey))
@@ -144,26 +184,41 @@ func (s *SSH) once(ctx context.Context) (*ssh.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNobody, err)
 	}
-	// What is listening may be a forwarder in front of a guest that does not answer yet: neither hears of ctx.
+	conn = quiet(conn, s.c.Silence)
+	// What is listening may be a forwarder in front of a guest that does not answer yet: neither hears of ctx, and a connection through a
+	// bastion knows no deadlines.
 	stop := context.AfterFunc(ctx, func() { conn.Close() }) //nolint:errcheck // to end the handshake
 	defer stop()
-	conn.SetDeadline(time.Now().Add(sshHandshake)) //nolint:errcheck // a connection that is gone shows in the handshake
-	c, channels, requests, err := ssh.NewClientConn(conn, s.c.Address, &ssh.ClientConfig{User: s.c.User, Auth: s.auth, HostKeyCallback: s.checkHostKey,
-		HostKeyAlgorithms: hostKeyKinds(s.pin()), ClientVersion: "SSH-2.0-Ingot"})
+	limit := time.AfterFunc(sshHandshake, func() { conn.Close() }) //nolint:errcheck // as above
+	defer limit.Stop()
+	methods, done, err := s.login.methods()
+	defer done()
+	if err != nil {
+		conn.Close() //nolint:errcheck // the error counts
+		return nil, err
+	}
+	c, channels, requests, err := ssh.NewClientConn(conn, s.c.Address, &ssh.ClientConfig{Config: ssh.Config{Ciphers: s.c.Ciphers, KeyExchanges: s.c.KeyExchange},
+		User: s.c.User, Auth: methods, HostKeyCallback: s.checkHostKey, HostKeyAlgorithms: hostKeyKinds(s.pin()), ClientVersion: "SSH-2.0-Ingot"})
 	if err != nil {
 		conn.Close() //nolint:errcheck // the handshake's error counts
 		return nil, err
 	}
-	conn.SetDeadline(time.Time{}) //nolint:errcheck // as above
 	client := ssh.NewClient(c, channels, requests)
-	go s.keepAlive(client)
+	if s.c.KeepAlive >= 0 {
+		go s.keepAlive(client)
+	}
+	if err := errors.Join(s.ports.open(client), s.forward(client)); err != nil {
+		client.Close() //nolint:errcheck // the error counts
+		return nil, err
+	}
 	return client, nil
 }
 
 // keepAlive ends a connection whose other side is gone without a word, as that of a machine that was cut off.
 func (s *SSH) keepAlive(c *ssh.Client) {
+	every := cmp.Or(s.c.KeepAlive, sshAlive)
 	for {
-		if s.c.Clock.Sleep(context.Background(), sshAlive) != nil {
+		if s.c.Clock.Sleep(context.Background(), every) != nil {
 			return
 		}
 		answer := make(chan error, 1)
@@ -171,7 +226,7 @@ func (s *SSH) keepAlive(c *ssh.Client) {
 			_, _, err := c.SendRequest("keepalive@openssh.com", true, nil)
 			answer <- err
 		}()
-		limit := time.NewTimer(2 * sshAlive)
+		limit := time.NewTimer(2 * every)
 		select {
 		case err := <-answer:
 			limit.Stop()
@@ -207,6 +262,7 @@ func (s *SSH) client(ctx context.Context) (*ssh.Client, error) {
 		return c, nil
 	}
 	var refused time.Time
+	failed := 0
 	for wait := sshFirstWait; ; wait = min(wait*3/2, sshLongWait) {
 		c, err := s.once(ctx)
 		var no *ssh.AlgorithmNegotiationError
@@ -220,12 +276,15 @@ func (s *SSH) client(ctx context.Context) (*ssh.Client, error) {
 			return nil, fmt.Errorf("cannot reach %s by SSH: %w", s.c.Address, context.Cause(ctx))
 		case errors.As(err, &no) && no.What == "host key" && s.pin() != nil:
 			return nil, fmt.Errorf("cannot reach %s by SSH: %w: it has none of type %s any more", s.c.Address, ErrHostKey, s.pin().Type())
-		case errors.Is(err, ErrHostKey), errors.Is(err, errPin), errors.As(err, &no):
+		case errors.Is(err, ErrHostKey), errors.Is(err, errPin), errors.Is(err, errWay), errors.As(err, &no):
 			return nil, fmt.Errorf("cannot reach %s by SSH: %w", s.c.Address, err)
 		case authRefused(err):
 			now := s.c.Clock.Now()
 			if refused.IsZero() {
 				refused = now
+			}
+			if s.c.Windows {
+				wait = sshWindowsWait
 			}
 			if now.Sub(refused) > sshPatience {
 				return nil, fmt.Errorf("cannot log in to %s as %s: %w", s.c.Address, s.c.User, ErrAuth)
@@ -235,10 +294,23 @@ func (s *SSH) client(ctx context.Context) (*ssh.Client, error) {
 			// (sshd_config(5), PerSourcePenalties), and patience would never end.
 			refused = time.Time{}
 		}
+		if !errors.Is(err, errNobody) {
+			if failed++; s.c.Handshakes > 0 && failed >= s.c.Handshakes {
+				return nil, fmt.Errorf("cannot reach %s by SSH: %d handshakes failed (ssh_handshake_attempts), the last: %w", s.c.Address, failed, s.why(err))
+			}
+		}
 		if err := s.c.Clock.Sleep(ctx, wait); err != nil {
 			return nil, fmt.Errorf("cannot reach %s by SSH: %w", s.c.Address, err)
 		}
 	}
+}
+
+// why is ErrAuth for what is a refusal, whatever the library calls it.
+func (s *SSH) why(err error) error {
+	if authRefused(err) {
+		return fmt.Errorf("as %s: %w", s.c.User, ErrAuth)
+	}
+	return err
 }
 
 // authRefused tells that the guest takes none of our credentials. OpenSSH says it with a disconnect when the tries are more than its
@@ -258,8 +330,12 @@ func (s *SSH) broken(c *ssh.Client) {
 	}
 }
 
-// Close ends the connection; the guest keeps running.
+// Close ends the connection, and those of bastion and tunnels; the guest keeps running.
 func (s *SSH) Close() error {
+	s.ports.close()
+	if s.gate != nil {
+		defer s.gate.close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn == nil {

@@ -345,7 +345,7 @@ func TestSSHRefusals(t *testing.T) {
 		}
 	}
 	s := sshtest.New(t)
-	private, _, err := communicator.NewSSHKey("ed25519")
+	private, _, err := communicator.NewSSHKey("ed25519", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

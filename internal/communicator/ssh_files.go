@@ -15,6 +15,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// errNoSFTP: the guest's SSH server offers no SFTP.
+var errNoSFTP = errors.New("cannot open SFTP in the guest")
+
 // sftp is the file channel of the connection. A connection that has broken meanwhile is made again.
 func (s *SSH) sftp(ctx context.Context) (*ssh.Client, *sftp.Client, error) {
 	for wait := sshFirstWait; ; wait = min(wait*3/2, sshLongWait) {
@@ -47,7 +50,7 @@ func (s *SSH) sftp(ctx context.Context) (*ssh.Client, *sftp.Client, error) {
 			s.mu.Unlock()
 			return c, f, nil
 		case refused:
-			return nil, nil, fmt.Errorf("cannot open SFTP in the guest (its SSH server needs the subsystem sftp): %w", err)
+			return nil, nil, fmt.Errorf("%w (its SSH server needs the subsystem sftp): %w", errNoSFTP, err)
 		}
 		s.broken(c)
 		if err := s.c.Clock.Sleep(ctx, wait); err != nil {
@@ -130,27 +133,13 @@ func (s *SSH) Upload(ctx context.Context, name string, r io.ReaderAt, size int64
 	if _, err := io.Copy(sum, io.NewSectionReader(r, 0, size)); err != nil {
 		return fmt.Errorf("cannot read what is to be uploaded: %w", err)
 	}
-	err := s.again(ctx, func(c *sftp.Client) error {
-		if info, err := c.Stat(name); err == nil && info.IsDir() {
-			return fmt.Errorf("cannot write %s: it is a folder in the guest; end the destination with / to put the file into it", name)
-		}
-		if dir := path.Dir(name); dir != "." {
-			if err := c.MkdirAll(dir); err != nil {
-				return denied(dir, err)
-			}
-		}
-		c.Remove(part) //nolint:errcheck // what an earlier go left may be read-only; mostly there is none
-		f, err := c.Create(part)
-		if err != nil {
-			return denied(name, err)
-		}
-		if err := f.Chmod(0o600); err != nil {
-			return errors.Join(denied(name, err), f.Close())
-		}
-		_, err = f.ReadFrom(io.NewSectionReader(r, 0, size))
-		return errors.Join(err, f.Chmod(mode), f.Close())
-	})
-	if err != nil {
+	put := func() error {
+		return s.again(ctx, func(c *sftp.Client) error { return uploadSFTP(c, name, part, mode, r, size) })
+	}
+	if s.c.SCP {
+		put = func() error { return s.uploadSCP(ctx, name, part, uint32(mode), r, size) }
+	}
+	if err := put(); err != nil {
 		return fmt.Errorf("cannot upload: %w", err)
 	}
 	said, code, err := s.ask(ctx, fmt.Sprintf(settleProgram, quote(part), quote(name), hex.EncodeToString(sum.Sum(nil))))
@@ -158,6 +147,28 @@ func (s *SSH) Upload(ctx context.Context, name string, r io.ReaderAt, size int64
 		err = fmt.Errorf("cannot upload %s: %s", name, said)
 	}
 	return err
+}
+
+// uploadSFTP brings r to part.
+func uploadSFTP(c *sftp.Client, name, part string, mode fs.FileMode, r io.ReaderAt, size int64) error {
+	if info, err := c.Stat(name); err == nil && info.IsDir() {
+		return fmt.Errorf("cannot write %s: it is a folder in the guest; end the destination with / to put the file into it", name)
+	}
+	if dir := path.Dir(name); dir != "." {
+		if err := c.MkdirAll(dir); err != nil {
+			return denied(dir, err)
+		}
+	}
+	c.Remove(part) //nolint:errcheck // what an earlier go left may be read-only; mostly there is none
+	f, err := c.Create(part)
+	if err != nil {
+		return denied(name, err)
+	}
+	if err := f.Chmod(0o600); err != nil {
+		return errors.Join(denied(name, err), f.Close())
+	}
+	_, err = f.ReadFrom(io.NewSectionReader(r, 0, size))
+	return errors.Join(err, f.Chmod(mode), f.Close())
 }
 
 func denied(name string, err error) error {
@@ -169,6 +180,9 @@ func denied(name string, err error) error {
 
 // Download reads a file of the guest.
 func (s *SSH) Download(ctx context.Context, name string, w io.Writer) error {
+	if s.c.SCP {
+		return s.downloadSCP(ctx, name, w)
+	}
 	var done int64
 	err := s.again(ctx, func(c *sftp.Client) error {
 		f, err := c.Open(home(name))

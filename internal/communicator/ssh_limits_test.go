@@ -48,7 +48,7 @@ func TestSSHSudo(t *testing.T) {
 	if err := os.WriteFile(bin+"/sudo", []byte(sudoProgram), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	private, public, err := communicator.NewSSHKey("ed25519")
+	private, public, err := communicator.NewSSHKey("ed25519", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,6 +141,9 @@ func (s *SSH) startOf(x Script) (string, error) {
 		command = `sh "$1/script"`
 	}
 	var env strings.Builder
+	if s.c.ForwardAgent && s.c.Agent != "" && x.Env["SSH_AUTH_SOCK"] == "" {
+		fmt.Fprintf(&env, "SSH_AUTH_SOCK=%s\n", quote(s.agentLink()))
+	}
 	for _, name := range slices.Sorted(maps.Keys(x.Env)) {
 		if !shellName(name) {
 			return "", fmt.Errorf("cannot set %q in the guest: it is no name of a variable", name)
@@ -165,6 +168,9 @@ func (s *SSH) startOf(x Script) (string, error) {
 			// Not before sudo has taken it: a wrapper that never begins would look as if the guest had restarted.
 			word, sudo, in, remedy = s.c.Password+"\n", "sudo -S -p ''", "/word\"", "sudo does not take the account's password"
 		}
+		if s.c.Password != "" && s.c.Terminal {
+			sudo, in = "sudo -A", "" // sudo must not read the password from a terminal, which would show it
+		}
 		from := func(d string) string {
 			if in == "" {
 				return ""
@@ -176,10 +182,29 @@ func (s *SSH) startOf(x Script) (string, error) {
 			check += " && " + sudo + " chown " + quote(user) + ` "$d/env" "$d/wrap" "$d/script"` + from("$d") +
 				" && chmod 711 " + quote(s.c.Dir) + ` && chmod 666 "$d/out" "$d/err" "$d/pid" "$d/code.part" && chmod 644 "$d/boot" "$d/started" && chmod 777 "$d"`
 		}
-		before = "{ " + check + `; } 2>"$d/said" || { cat "$d/said" >&2; echo ` + quote("("+remedy+")") + ` >&2; rm -rf "$d"; exit 92; }; rm -f "$d/said"`
+		if s.c.Terminal {
+			check = s.onTerminal(check, `INGOT_D="$d"`)
+		}
+		before = "{ " + check + `; } >"$d/said" 2>&1 || { cat "$d/said" >&2; echo ` + quote("("+remedy+")") + ` >&2; rm -rf "$d"; exit 92; }; rm -f "$d/said"`
 		launch = "exec " + sudo + " " + to + ` sh "$0/wrap" "$0" "$1"` + from("$0")
+		if s.c.Password != "" && s.c.Terminal {
+			before = askpass + "\n" + before
+			launch = `SUDO_ASKPASS="$0/ask"; export SUDO_ASKPASS; ` + launch
+		}
+	}
+	if s.c.Terminal {
+		launch = "exec " + s.onTerminal(strings.NewReplacer(`"$0`, `"$d`, `"$1"`, `"$m"`).Replace(launch), `INGOT_D="$0" INGOT_M="$1"`)
 	}
 	return fmt.Sprintf(startProgram, quote(s.folder(x.ID)), wrap(text), wrap(env.String()), wrap(word), command, before, quote(launch)), nil
+}
+
+// askpass hands sudo the account's password without a terminal (sudo(8), -A).
+const askpass = `printf '#!/bin/sh\ncat "${0%%/*}/word"\n' >"$d/ask"; chmod 700 "$d/ask"; SUDO_ASKPASS="$d/ask"; export SUDO_ASKPASS`
+
+// onTerminal has a shell's program run with a terminal of its own, by script(1) of util-linux; without it, it runs as it is.
+func (s *SSH) onTerminal(program, env string) string {
+	program = `d=$INGOT_D m=$INGOT_M SHELL=$INGOT_SHELL; unset INGOT_D INGOT_M INGOT_SHELL; ` + program
+	return "env " + env + ` INGOT_SHELL="$SHELL" SHELL=/bin/sh sh -c 'if command -v script >/dev/null 2>&1; then exec script -qefc "$0" /dev/null </dev/null; fi; exec sh -c "$0"' ` + quote(program)
 }
 
 func shellName(s string) bool {
@@ -342,7 +367,7 @@ func (s sink) Write(b []byte) (int, error) {
 
 // Discard removes the folder that Run used for this build.
 func (s *SSH) Discard(ctx context.Context) error {
-	said, code, err := s.ask(ctx, "d="+quote(s.c.Dir)+"\nrm -rf \"$d\" 2>/dev/null || sudo -n rm -rf \"$d\"\n")
+	said, code, err := s.ask(ctx, "rm -f "+quote(s.agentLink())+"\nd="+quote(s.c.Dir)+"\nrm -rf \"$d\" 2>/dev/null || sudo -n rm -rf \"$d\"\n")
 	if err == nil && code != 0 {
 		err = fmt.Errorf("cannot remove %s in the guest: %s", s.c.Dir, said)
 	}
@@ -361,7 +386,8 @@ sync
 // Deprovision makes the guest an image's: host keys, leases, the account and what waagent keeps are removed. Nobody can log in
 // afterwards.
 func (s *SSH) Deprovision(ctx context.Context, out Output) error {
-	memory := &SSH{c: s.c, auth: s.auth, dialing: make(chan struct{}, 1)}
+	memory := &SSH{c: s.c, login: s.login, dialing: make(chan struct{}, 1)}
+	memory.c.ForwardAgent = false // its socket lies where nothing may be left
 	memory.c.Dir = "/dev/shm/" + s.c.Dir[strings.LastIndex(s.c.Dir, "/")+1:]
 	s.mu.Lock()
 	memory.conn, memory.pinned = s.conn, s.pinned
@@ -372,7 +398,7 @@ func (s *SSH) Deprovision(ctx context.Context, out Output) error {
 		}
 	}()
 	var last string
-	code, err := memory.Run(ctx, Script{ID: "deprovision", Shell: "sh", User: "root", Text: fmt.Sprintf(deprovision, quote(s.c.Dir))}, func(stream, line string) {
+	code, err := memory.Run(ctx, Script{ID: "deprovision", Shell: "sh", User: "root", Text: fmt.Sprintf(deprovision, quote(s.c.Dir)+" "+quote(s.agentLink()))}, func(stream, line string) {
 		if strings.TrimSpace(line) != "" {
 			last = line
 		}

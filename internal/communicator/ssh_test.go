@@ -3,155 +3,32 @@ package communicator
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
+
+	"ingot/internal/communicator/sshtest"
 )
 
-// sshGuest is an SSH server in this process that runs the commands it is asked for with this computer's own sh: what it lacks of a guest is the
-// network and the reboot.
+// sshGuest is a server of sshtest with clients that see time pass quickly.
 type sshGuest struct {
-	t        *testing.T
-	l        net.Listener
-	mu       sync.Mutex
-	conns    map[net.Conn]bool
-	host     ssh.Signer
-	user     string
-	key      ssh.PublicKey
-	password string
-	noSFTP   bool
-	sessions int
-}
-
-func newSigner(t *testing.T) ssh.Signer {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	*sshtest.Server
+	t *testing.T
 }
 
 func newGuest(t *testing.T) *sshGuest {
 	t.Helper()
-	g := &sshGuest{t: t, conns: map[net.Conn]bool{}, host: newSigner(t), user: "builder", password: "test-secret-not-real"}
-	g.listen("127.0.0.1:0")
-	t.Cleanup(func() {
-		g.l.Close() //nolint:errcheck // the test is over
-		g.cut()
-	})
-	return g
-}
-
-func (g *sshGuest) listen(addr string) {
-	g.t.Helper()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.l = l
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			g.mu.Lock()
-			g.conns[c] = true
-			g.mu.Unlock()
-			go g.serve(c)
-		}
-	}()
-}
-
-// cut ends every connection, as a network does that fails.
-func (g *sshGuest) cut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for c := range g.conns {
-		c.Close() //nolint:errcheck // that is the point
-		delete(g.conns, c)
-	}
-}
-
-func (g *sshGuest) serve(c net.Conn) {
-	g.mu.Lock()
-	config := &ssh.ServerConfig{
-		PasswordCallback: func(m ssh.ConnMetadata, p []byte) (*ssh.Permissions, error) {
-			if m.User() == g.user && string(p) == g.password {
-				return nil, nil
-			}
-			return nil, errors.New("refused")
-		},
-		PublicKeyCallback: func(m ssh.ConnMetadata, k ssh.PublicKey) (*ssh.Permissions, error) {
-			if g.key != nil && m.User() == g.user && bytes.Equal(k.Marshal(), g.key.Marshal()) {
-				return nil, nil
-			}
-			return nil, errors.New("refused")
-		},
-	}
-	config.AddHostKey(g.host)
-	g.mu.Unlock()
-	_, channels, requests, err := ssh.NewServerConn(c, config)
-	if err != nil {
-		c.Close() //nolint:errcheck // the handshake failed
-		return
-	}
-	go ssh.DiscardRequests(requests)
-	for n := range channels {
-		ch, requests, err := n.Accept()
-		if err != nil {
-			return
-		}
-		go g.session(ch, requests)
-	}
-}
-
-func (g *sshGuest) session(ch ssh.Channel, requests <-chan *ssh.Request) {
-	defer ch.Close() //nolint:errcheck // closed by its end
-	for r := range requests {
-		var p struct{ Text string }
-		ssh.Unmarshal(r.Payload, &p) //nolint:errcheck // an empty text fails below
-		switch {
-		case r.Type == "exec":
-			g.mu.Lock()
-			g.sessions++
-			g.mu.Unlock()
-			r.Reply(true, nil) //nolint:errcheck // the connection shows it
-			c := exec.Command("sh", "-c", p.Text)
-			c.Stdin, c.Stdout, c.Stderr = ch, ch, ch.Stderr()
-			c.WaitDelay = time.Second                                                                                   // a detached process may hold the pipes
-			c.Run()                                                                                                     //nolint:errcheck // the code is sent
-			ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(c.ProcessState.ExitCode())})) //nolint:errcheck // as above
-			return
-		case r.Type == "subsystem" && p.Text == "sftp" && !g.noSFTP:
-			r.Reply(true, nil) //nolint:errcheck // as above
-			s, err := sftp.NewServer(ch)
-			if err == nil {
-				s.Serve() //nolint:errcheck // ends with the channel
-			}
-			return
-		default:
-			r.Reply(false, nil) //nolint:errcheck // as above
-		}
-	}
+	return &sshGuest{sshtest.New(t), t}
 }
 
 // quickClock waits a hundredth of what it is told, and says that all of it has passed.
@@ -178,7 +55,7 @@ func (c *quickClock) Sleep(ctx context.Context, d time.Duration) error {
 // reach makes a client of the guest whose folder is dir.
 func (g *sshGuest) reach(dir string, more ...func(*SSHConfig)) *SSH {
 	g.t.Helper()
-	c := SSHConfig{Address: g.l.Addr().String(), User: g.user, Password: g.password, Clock: &quickClock{}, Dir: dir}
+	c := SSHConfig{Address: g.Addr(), User: sshtest.User, Password: sshtest.Password, Clock: &quickClock{}, Dir: dir}
 	for _, f := range more {
 		f(&c)
 	}
@@ -272,7 +149,7 @@ func TestSSHCut(t *testing.T) {
 	var got collector
 	for _, n := range []int{5, 30, 60} {
 		ch := got.wait(fmt.Sprintf("line %d", n))
-		go func() { <-ch; g.cut() }()
+		go func() { <-ch; g.Cut() }()
 	}
 	code, err := s.Run(within(t, 60*time.Second), Script{ID: "step-1", Shell: "sh", Text: "echo ran >>" + trace + "\ni=0; while [ $i -lt 100 ]; do echo line $i; echo err $i >&2; i=$((i+1)); sleep 0.02; done; exit 7"}, got.out)
 	if err != nil || code != 7 {
@@ -379,14 +256,12 @@ func TestSSHHostKey(t *testing.T) {
 	if err != nil || f.Computer == "" || f.Boot.IsZero() {
 		t.Fatalf("%+v %v", f, err)
 	}
-	g.cut()
+	g.Cut()
 	if _, err := s.Ready(within(t, 20*time.Second)); err != nil || len(pinned) != 1 {
 		t.Errorf("again: %v; pinned %v", err, pinned)
 	}
-	g.mu.Lock()
-	g.host = newSigner(t)
-	g.mu.Unlock()
-	g.cut()
+	g.SetOptions(func(o *sshtest.Options) { o.HostKeys = []ssh.Signer{sshtest.HostKey(t, "ed25519")} })
+	g.Cut()
 	if _, err := s.Ready(within(t, 20*time.Second)); !errors.Is(err, ErrHostKey) {
 		t.Errorf("another key: %v", err)
 	}
@@ -407,17 +282,11 @@ func TestSSHLogins(t *testing.T) {
 		t.Errorf("a wrong password: %v", err)
 	}
 	for _, kind := range []string{"ed25519", "rsa"} {
-		private, public, err := NewSSHKey(kind)
+		private, public, err := NewSSHKey(kind, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(public))
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.mu.Lock()
-		g.key = key
-		g.mu.Unlock()
+		g.SetOptions(func(o *sshtest.Options) { o.Key = sshtest.PublicKey(t, public) })
 		if _, err := g.reach(t.TempDir(), func(c *SSHConfig) { c.Password, c.Key = "", private }).Ready(within(t, 20*time.Second)); err != nil {
 			t.Errorf("key %s: %v", kind, err)
 		}
@@ -430,8 +299,8 @@ func TestSSHLogins(t *testing.T) {
 // TestSSHLate: nothing listens, then something that says nothing, then the guest.
 func TestSSHLate(t *testing.T) {
 	g := newGuest(t)
-	addr := g.l.Addr().String()
-	g.l.Close() //nolint:errcheck // it comes back
+	addr := g.Addr()
+	g.Stop() // it comes back
 	s := g.reach(t.TempDir())
 	done := make(chan error, 1)
 	go func() { _, err := s.Ready(within(t, 20*time.Second)); done <- err }()
@@ -445,14 +314,14 @@ func TestSSHLate(t *testing.T) {
 	}
 	c.Close()      //nolint:errcheck // it said nothing
 	silent.Close() //nolint:errcheck // the guest is there now
-	g.listen(addr)
+	g.Start()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, stop)
-	g.l.Close() //nolint:errcheck // for good
-	g.cut()
+	g.Stop() // for good
+	g.Cut()
 	begun := time.Now()
 	if _, err := g.reach(t.TempDir()).Ready(ctx); !errors.Is(err, context.Canceled) || time.Since(begun) > 5*time.Second {
 		t.Errorf("cancelled: %v after %s", err, time.Since(begun))
@@ -509,7 +378,7 @@ func TestSSHFiles(t *testing.T) {
 		t.Error(err)
 	}
 	without := newGuest(t)
-	without.noSFTP = true
+	without.SetOptions(func(o *sshtest.Options) { o.NoSFTP = true })
 	if err := without.reach(dir).Upload(within(t, 20*time.Second), filepath.Join(dir, "y"), strings.NewReader("x"), 1); err == nil || !strings.Contains(err.Error(), "sftp") {
 		t.Errorf("without SFTP: %v", err)
 	}
@@ -524,7 +393,7 @@ func TestSSHUploadCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := g.reach(filepath.Join(dir, "run"))
-	r := &cutting{Reader: bytes.NewReader(data), after: 10 << 20, cut: g.cut}
+	r := &cutting{Reader: bytes.NewReader(data), after: 10 << 20, cut: g.Cut}
 	if err := s.Upload(within(t, 60*time.Second), filepath.Join(dir, "f"), r, int64(len(data))); err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ type WinRMConfig struct {
 type winrm struct {
 	c    WinRMConfig
 	wire *wire
+	over *SSH // instead of wire: the same programs over another protocol
 
 	mu     sync.Mutex // one program at a time: the steps of a build come one after the other anyway
 	shell  string     // "" when there is none
@@ -59,6 +60,9 @@ func (w *winrm) Calls() int { return int(w.wire.calls.Load()) }
 
 // Close forgets the shell and hangs up.
 func (w *winrm) Close() error {
+	if w.over != nil {
+		return w.over.Close()
+	}
 	w.leave()
 	w.second.Lock()
 	if w.other != nil {
@@ -70,7 +74,12 @@ func (w *winrm) Close() error {
 
 // another is a second way to the same guest, with a shell of its own: what is lost in one is not lost in the other. Windows allows 30
 // shells a user (winrm/config/winrs MaxShellsPerUser).
-func (w *winrm) another() *winrm { return &winrm{c: w.c, wire: wireWith(w.c, w.wire.tally)} }
+func (w *winrm) another() *winrm {
+	if w.over != nil {
+		return &winrm{c: w.c, over: w.over}
+	}
+	return &winrm{c: w.c, wire: wireWith(w.c, w.wire.tally)}
+}
 
 // aside is the other way that is used while this one is busy.
 func (w *winrm) aside() *winrm {
@@ -169,6 +178,9 @@ func (w *winrm) program(ctx context.Context, verb, file string, args any, stdin 
 func (w *winrm) run(ctx context.Context, line string, stdin io.Reader, out func(stream, line string, size int)) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.over != nil {
+		return w.over.line(ctx, line, stdin, out)
+	}
 	fresh := w.shell == ""
 	for {
 		if w.shell == "" {

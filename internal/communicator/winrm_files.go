@@ -43,6 +43,9 @@ func (w *winrm) Upload(ctx context.Context, path string, r io.ReaderAt, size int
 	if err != nil {
 		return err
 	}
+	if sent, err := w.sendSFTP(ctx, path, r, size, sum); sent || err != nil {
+		return err
+	}
 	if size <= streamed {
 		err = w.send(ctx, path, r, receiveArgs{Path: path, Size: size, SHA256: sum})
 	} else {

@@ -211,7 +211,7 @@ type SSH struct {
 	HandshakeAttempts                            int
 	Agent, NoAgentForwarding                     bool
 	Bastion                                      Bastion
-	FileTransfer                                 string // scp (default), sftp
+	FileTransfer                                 string // sftp (default), scp
 	Proxy                                        SOCKS
 	KeepAlive, ReadWriteTimeout                  time.Duration
 	RemoteTunnels, LocalTunnels                  []string

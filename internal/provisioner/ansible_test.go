@@ -133,7 +133,7 @@ func TestAnsible(t *testing.T) {
 
 	// A guest with another host key is not let in.
 	e = g.env(t, "stranger", nil)
-	_, other, err := communicator.NewSSHKey("ed25519")
+	_, other, err := communicator.NewSSHKey("ed25519", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

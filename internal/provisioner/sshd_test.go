@@ -46,11 +46,11 @@ func startSSHD(t *testing.T) *sshd {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) }) //nolint:errcheck // in the temporary folder
 	s := &sshd{home: dir + "/home", user: u.Username}
-	host, hostPublic, err := communicator.NewSSHKey("ed25519")
+	host, hostPublic, err := communicator.NewSSHKey("ed25519", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, public, err := communicator.NewSSHKey("ed25519")
+	private, public, err := communicator.NewSSHKey("ed25519", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

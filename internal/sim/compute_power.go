@@ -21,6 +21,7 @@ func bootVM(w *Azure, r *resource) *refusal {
 	if bad := w.allocate(r); bad != nil {
 		return bad
 	}
+	w.planEviction(r)
 	switch {
 	case m.real != nil:
 		return w.bootReal(r, m)
@@ -63,6 +64,23 @@ func bootVM(w *Azure, r *resource) *refusal {
 		}
 	}
 	const port = "5986"
+	// A listener that a script opens later is found at the machine's addresses, too.
+	c.Listening = func(addr string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.listens(m, addrs, port, addr)
+	}
+	c.ListeningSSH = func(addr string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.listens(m, addrs, itoa(sshPort), addr)
+	}
+	c.AllowSSH = func(remote netip.Addr) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return reachable(w, nicID, remote, sshPort)
+	}
+	c.ListenSSH = listenAt(addrs, itoa(sshPort))
 	c.Listen = listenAt(addrs, port)
 	g, err := guest.Start(context.Background(), c)
 	if err != nil && c.Listen != anyPort {
@@ -76,13 +94,23 @@ func bootVM(w *Azure, r *resource) *refusal {
 	}
 	m.guest, m.power = g, "running"
 	if g.Addr() != "" {
-		for _, a := range addrs {
-			key := net.JoinHostPort(a, port)
-			m.addrs = append(m.addrs, key)
-			w.guests[key] = g.Addr()
-		}
+		w.listens(m, addrs, port, g.Addr())
+	}
+	if g.SSHAddr() != "" {
+		w.listens(m, addrs, itoa(sshPort), g.SSHAddr())
 	}
 	return nil
+}
+
+// listens puts a machine's listener where its addresses are.
+func (w *Azure) listens(m *machine, addrs []string, port, at string) {
+	for _, a := range addrs {
+		key := net.JoinHostPort(a, port)
+		if w.guests[key] == "" {
+			m.addrs = append(m.addrs, key)
+		}
+		w.guests[key] = at
+	}
 }
 
 const anyPort = "127.0.0.1:0"

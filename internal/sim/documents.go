@@ -168,6 +168,9 @@ func (w *Azure) show(k *kind, r *resource, expand string) map[string]any {
 	if r.typ == runCommandType && strings.EqualFold(expand, "instanceView") {
 		mapping(b, "properties")["instanceView"] = commandView(r)
 	}
+	if r.typ == extensionType && strings.EqualFold(expand, "instanceView") {
+		mapping(b, "properties")["instanceView"] = extensionView(r)
+	}
 	if strings.EqualFold(r.typ, versionType) && strings.EqualFold(expand, "ReplicationStatus") {
 		mapping(b, "properties")["replicationStatus"] = w.replication(r)
 	}

@@ -288,7 +288,7 @@ type armNetwork struct {
 	AcceleratedNetworking *bool `hcl:"accelerated_networking"`
 }
 
-// armCommunicator is how the guest is reached. The ssh_ options are known so that they are refused by name.
+// armCommunicator is how the guest is reached.
 type armCommunicator struct {
 	// Communicator: runcommand (no port, no public address, no key vault; not Packer's), winrm or ssh (default, for Windows too).
 	Communicator string `hcl:"communicator"`
@@ -325,33 +325,33 @@ type armCommunicator struct {
 	SSHPassword image.Text `hcl:"ssh_password,secret"`
 	// SSHPrivateKeyFile: private key to sign in with.
 	SSHPrivateKeyFile string `hcl:"ssh_private_key_file"`
-	// SSHCertificateFile: certificate of that key.
+	// SSHCertificateFile: OpenSSH certificate of that key, or of one that the SSH agent holds, for images that trust its authority.
 	SSHCertificateFile string `hcl:"ssh_certificate_file"`
-	// SSHKeypairName: name of the key pair.
+	// SSHKeypairName: refused; it means nothing for Azure, which keeps public keys only.
 	SSHKeypairName string `hcl:"ssh_keypair_name"`
-	// TemporaryKeyPairName: name of the key pair made for the build.
+	// TemporaryKeyPairName: comment of the key made for the build.
 	TemporaryKeyPairName string `hcl:"temporary_key_pair_name"`
-	// TemporaryKeyPairType: rsa (default), ecdsa, ed25519 or dsa.
+	// TemporaryKeyPairType: ed25519 (default) or rsa; Azure takes no ecdsa and no dsa for a new machine.
 	TemporaryKeyPairType string `hcl:"temporary_key_pair_type"`
-	// TemporaryKeyPairBits: its length.
+	// TemporaryKeyPairBits: length of an RSA key, 2048 and more; 3072.
 	TemporaryKeyPairBits int `hcl:"temporary_key_pair_bits"`
-	// SSHCiphers: ciphers to offer.
+	// SSHCiphers: ciphers to offer, by OpenSSH's names.
 	SSHCiphers []string `hcl:"ssh_ciphers"`
-	// SSHKeyExchange: key exchanges to offer.
+	// SSHKeyExchange: key exchanges to offer, by OpenSSH's names.
 	SSHKeyExchange []string `hcl:"ssh_key_exchange_algorithms"`
-	// SSHClearKeys: removes the build's key from the guest at the end.
+	// SSHClearKeys: removes the build's key from root's list at the end, and from the account's when that stays in the image (specialized). Linux only.
 	SSHClearKeys bool `hcl:"ssh_clear_authorized_keys"`
-	// SSHPTY: asks for a terminal.
+	// SSHPTY: runs scripts with a terminal of their own (script of util-linux), for guests whose sudoers say requiretty. Linux only.
 	SSHPTY bool `hcl:"ssh_pty"`
 	// SSHTimeout: bounds the time to the first connection; 20m.
 	SSHTimeout time.Duration `hcl:"ssh_timeout"`
-	// SSHHandshakeAttempts: how often a handshake is tried.
+	// SSHHandshakeAttempts: how many handshakes may fail; without it, two minutes of refusals.
 	SSHHandshakeAttempts int `hcl:"ssh_handshake_attempts"`
-	// SSHAgentAuth: signs in with the SSH agent.
+	// SSHAgentAuth: signs in with the SSH agent (SSH_AUTH_SOCK); the machine is given the first of its keys that Azure takes.
 	SSHAgentAuth bool `hcl:"ssh_agent_auth"`
-	// SSHDisableAgentForwarding: does not forward the agent.
+	// SSHDisableAgentForwarding: does not lend the agent to the guest's scripts; without ssh_agent_auth it is never lent. Linux only.
 	SSHDisableAgentForwarding bool `hcl:"ssh_disable_agent_forwarding"`
-	// SSHBastionHost: host to go through.
+	// SSHBastionHost: host to go through. Its key must be the one in ~/.ssh/known_hosts, if that knows it.
 	SSHBastionHost string `hcl:"ssh_bastion_host"`
 	// SSHBastionPort: its port; 22.
 	SSHBastionPort int `hcl:"ssh_bastion_port"`
@@ -361,13 +361,13 @@ type armCommunicator struct {
 	SSHBastionUsername string `hcl:"ssh_bastion_username"`
 	// SSHBastionPassword: password there.
 	SSHBastionPassword image.Text `hcl:"ssh_bastion_password,secret"`
-	// SSHBastionInteractive: asks for the password there.
+	// SSHBastionInteractive: what the bastion asks is asked at this terminal.
 	SSHBastionInteractive bool `hcl:"ssh_bastion_interactive"`
 	// SSHBastionKeyFile: private key for it.
 	SSHBastionKeyFile string `hcl:"ssh_bastion_private_key_file"`
 	// SSHBastionCertFile: certificate of that key.
 	SSHBastionCertFile string `hcl:"ssh_bastion_certificate_file"`
-	// SSHFileTransferMethod: scp (default) or sftp.
+	// SSHFileTransferMethod: sftp (default, other than Packer's) or scp. In a Windows guest scp stands for PowerShell's standard input.
 	SSHFileTransferMethod string `hcl:"ssh_file_transfer_method"`
 	// SSHProxyHost: SOCKS5 proxy to go through.
 	SSHProxyHost string `hcl:"ssh_proxy_host"`
@@ -377,12 +377,12 @@ type armCommunicator struct {
 	SSHProxyUsername string `hcl:"ssh_proxy_username"`
 	// SSHProxyPassword: password there.
 	SSHProxyPassword image.Text `hcl:"ssh_proxy_password,secret"`
-	// SSHKeepAlive: how often a sign of life is sent; 5s.
+	// SSHKeepAlive: how often a sign of life is asked for; 15s; negative: never.
 	SSHKeepAlive time.Duration `hcl:"ssh_keep_alive_interval"`
-	// SSHReadWriteTimeout: bounds a silent connection.
+	// SSHReadWriteTimeout: a connection over which nothing came or went for so long is made anew; scripts go on.
 	SSHReadWriteTimeout time.Duration `hcl:"ssh_read_write_timeout"`
-	// SSHRemoteTunnels: tunnels from the guest to here.
+	// SSHRemoteTunnels: ports of the guest that lead to this computer's network: port:host:port.
 	SSHRemoteTunnels []string `hcl:"ssh_remote_tunnels"`
-	// SSHLocalTunnels: tunnels from here to the guest.
+	// SSHLocalTunnels: ports of this computer that lead to the guest's network: port:host:port.
 	SSHLocalTunnels []string `hcl:"ssh_local_tunnels"`
 }

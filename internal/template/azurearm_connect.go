@@ -54,7 +54,7 @@ func (d *decoder) communicator(o *azureARM, img *image.Image, fail failFunc) {
 	if c.Kind == "" {
 		c.Kind = "ssh" // Packer's default, also for Windows
 		if img.OS == image.Windows {
-			d.l.problems.Warnf(d.place("communicator"), `add communicator = "winrm", winrm_use_ssl = true and winrm_insecure = true`, "communicator is not set, and Packer's default is ssh, for Windows too: it waits 20 minutes for an SSH server that most Windows images do not have")
+			d.l.problems.Warnf(d.place("communicator"), `add communicator = "winrm", winrm_use_ssl = true and winrm_insecure = true`, "communicator is not set, and Packer's default is ssh, for Windows too: Packer waits 20 minutes for an SSH server that most Windows images do not have; Ingot installs one in a machine of the marketplace")
 		}
 	}
 	if c.Kind == "runcommand" {
@@ -66,6 +66,10 @@ func (d *decoder) communicator(o *azureARM, img *image.Image, fail failFunc) {
 	}
 	if c.Kind == "ssh" {
 		d.ssh(o, c)
+		// properties.osProfile.adminPassword of virtualMachines in Azure's REST reference; the password reaches the machine whatever the protocol.
+		if s := c.Password.Reveal(); img.OS == image.Windows && s != "" && (len(s) < 8 || len(s) > 123 || classes(s) < 3) {
+			fail("ssh_password", "leave it out: one is generated", "ssh_password is too weak for Azure: 8 to 123 characters of three of the classes lower case, upper case, digit, other")
+		}
 		return
 	}
 	if c.Kind == "winrm" {
@@ -148,10 +152,19 @@ func (d *decoder) ssh(o *azureARM, c *image.Communicator) {
 	if o.SSHBastionHost != "" && o.SSHProxyHost != "" {
 		d.fail("ssh_proxy_host", "keep one", "ssh_proxy_host and ssh_bastion_host exclude one another")
 	}
-	for _, x := range [][2]string{{"ssh_private_key_file", o.SSHPrivateKeyFile}, {"ssh_certificate_file", o.SSHCertificateFile}, {"ssh_bastion_private_key_file", o.SSHBastionKeyFile}, {"ssh_bastion_certificate_file", o.SSHBastionCertFile}} {
-		if x[1] != "" && !strings.HasPrefix(x[1], "~") && !exists(d.l.local(x[1])) {
-			d.fail(x[0], "a relative path starts at the working directory, or at the template's folder", "cannot find %s", x[1])
+	for _, x := range []struct {
+		option string
+		path   *string
+	}{{"ssh_private_key_file", &c.SSH.PrivateKeyFile}, {"ssh_certificate_file", &c.SSH.CertificateFile}, {"ssh_bastion_private_key_file", &c.SSH.Bastion.KeyFile}, {"ssh_bastion_certificate_file", &c.SSH.Bastion.CertificateFile}} {
+		if *x.path == "" || strings.HasPrefix(*x.path, "~") {
+			continue
 		}
+		found := d.l.local(*x.path)
+		if !exists(found) {
+			d.fail(x.option, "a relative path starts at the working directory, or at the template's folder", "cannot find %s", *x.path)
+			continue
+		}
+		*x.path = found // the build may run in another folder
 	}
 	for _, k := range keys(d.pos) {
 		if strings.HasPrefix(k, "winrm_") {

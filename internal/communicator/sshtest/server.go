@@ -23,6 +23,9 @@ import (
 // Password is the account's; it is for tests only.
 const Password = "test-secret-not-real"
 
+// Answer is to Options.Questions.
+const Answer = "answer-test-secret-not-real"
+
 // User is the account's name.
 const User = "builder"
 
@@ -37,6 +40,13 @@ type Options struct {
 	SFTPDies     bool          // has it in its settings, but the program is missing
 	Greeting     string        // what the account's start files print before every command
 	Path         []string      // folders in front of PATH
+	Authority    ssh.PublicKey // whose user certificates are let in; nil: none's
+	Questions    []string      // asked besides the password by keyboard-interactive; each answer is Answer
+	Ciphers      []string      // that it offers; nil: the library's
+	KeyExchange  []string      // likewise
+	NoForwarding bool          // as AllowTcpForwarding no
+	// Forward opens what a client wants to be connected to; nil: the network.
+	Forward func(addr string) (net.Conn, error)
 	// Lose is asked before the exit code of the n-th command (from 1) is sent; true ends all connections instead.
 	Lose func(n int) bool
 }
@@ -54,6 +64,8 @@ type Server struct {
 	penalty  int
 	commands int
 	accepted int
+	forwards int
+	logins   []string
 }
 
 // New starts a server on a loopback port that ends with the test.
@@ -129,6 +141,20 @@ func (s *Server) Commands() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.commands
+}
+
+// Forwards is how many connections it was asked to open so far.
+func (s *Server) Forwards() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forwards
+}
+
+// Logins tells by what each connection was let in: "publickey", "certificate", "password" or "keyboard-interactive".
+func (s *Server) Logins() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.logins...)
 }
 
 // Stop ends listening; connections stay.
@@ -234,24 +260,55 @@ func (c *conn) Write(b []byte) (int, error) {
 
 func (s *Server) serve(c *conn) {
 	o := s.options()
-	config := &ssh.ServerConfig{MaxAuthTries: o.MaxAuthTries,
-		PasswordCallback: func(m ssh.ConnMetadata, p []byte) (*ssh.Permissions, error) {
-			if !o.NoPassword && m.User() == User && string(p) == Password {
-				return nil, nil
-			}
-			return nil, errors.New("refused")
-		},
+	by := func(how string) (*ssh.Permissions, error) {
+		return &ssh.Permissions{Extensions: map[string]string{"by": how}}, nil
+	}
+	refused := errors.New("refused")
+	checker := &ssh.CertChecker{IsUserAuthority: func(k ssh.PublicKey) bool {
+		return o.Authority != nil && bytes.Equal(k.Marshal(), o.Authority.Marshal())
+	}}
+	config := &ssh.ServerConfig{MaxAuthTries: o.MaxAuthTries, Config: ssh.Config{Ciphers: o.Ciphers, KeyExchanges: o.KeyExchange},
 		PublicKeyCallback: func(m ssh.ConnMetadata, k ssh.PublicKey) (*ssh.Permissions, error) {
-			if o.Key != nil && m.User() == User && bytes.Equal(k.Marshal(), o.Key.Marshal()) {
-				return nil, nil
+			if m.User() != User {
+				return nil, refused
 			}
-			return nil, errors.New("refused")
+			if cert, ok := k.(*ssh.Certificate); ok {
+				if !checker.IsUserAuthority(cert.SignatureKey) || checker.CheckCert(User, cert) != nil {
+					return nil, refused
+				}
+				return by("certificate")
+			}
+			if o.Key != nil && bytes.Equal(k.Marshal(), o.Key.Marshal()) {
+				return by("publickey")
+			}
+			return nil, refused
 		},
+	}
+	if len(o.Questions) == 0 {
+		config.PasswordCallback = func(m ssh.ConnMetadata, p []byte) (*ssh.Permissions, error) {
+			if !o.NoPassword && m.User() == User && string(p) == Password {
+				return by("password")
+			}
+			return nil, refused
+		}
+	} else {
+		config.KeyboardInteractiveCallback = func(m ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+			answers, err := ask("", "Sign in", append([]string{"Password: "}, o.Questions...), make([]bool, 1+len(o.Questions)))
+			if err != nil || m.User() != User || answers[0] != Password {
+				return nil, refused
+			}
+			for _, a := range answers[1:] {
+				if a != Answer {
+					return nil, refused
+				}
+			}
+			return by("keyboard-interactive")
+		}
 	}
 	for _, k := range o.HostKeys {
 		config.AddHostKey(k)
 	}
-	_, channels, requests, err := ssh.NewServerConn(c, config)
+	server, channels, requests, err := ssh.NewServerConn(c, config)
 	if err != nil {
 		c.Close() //nolint:errcheck // the handshake's error is the client's to judge
 		s.mu.Lock()
@@ -260,21 +317,31 @@ func (s *Server) serve(c *conn) {
 		s.mu.Unlock()
 		return
 	}
-	go ssh.DiscardRequests(requests)
+	s.mu.Lock()
+	s.logins = append(s.logins, server.Permissions.Extensions["by"])
+	s.mu.Unlock()
+	go s.requests(server, requests)
+	a := &lentAgent{server: server}
+	defer a.close()
 	for n := range channels {
-		if n.ChannelType() != "session" {
-			n.Reject(ssh.UnknownChannelType, "only sessions") //nolint:errcheck // the connection shows it
+		switch n.ChannelType() {
+		case "session":
+		case "direct-tcpip":
+			go s.direct(n)
+			continue
+		default:
+			n.Reject(ssh.UnknownChannelType, "only sessions and forwarding") //nolint:errcheck // the connection shows it
 			continue
 		}
 		ch, requests, err := n.Accept()
 		if err != nil {
 			return
 		}
-		go s.session(ch, requests)
+		go s.session(ch, requests, a)
 	}
 }
 
-func (s *Server) session(ch ssh.Channel, requests <-chan *ssh.Request) {
+func (s *Server) session(ch ssh.Channel, requests <-chan *ssh.Request, a *lentAgent) {
 	defer ch.Close() //nolint:errcheck // it may be closed
 	for r := range requests {
 		var p struct{ Text string }
@@ -287,8 +354,10 @@ func (s *Server) session(ch ssh.Channel, requests <-chan *ssh.Request) {
 		case r.Type == "exec":
 			r.Reply(true, nil) //nolint:errcheck // the connection shows it
 			go ssh.DiscardRequests(requests)
-			s.command(ch, p.Text, o)
+			s.command(ch, p.Text, o, a)
 			return
+		case r.Type == "auth-agent-req@openssh.com":
+			r.Reply(!o.NoForwarding && a.open(), nil) //nolint:errcheck // the connection shows it
 		case r.Type == "subsystem" && p.Text == "sftp" && !o.NoSFTP:
 			r.Reply(true, nil) //nolint:errcheck // the connection shows it
 			if o.SFTPDies {
@@ -307,7 +376,7 @@ func (s *Server) session(ch ssh.Channel, requests <-chan *ssh.Request) {
 }
 
 // command runs a command line as sshd does: by the account's shell, in its home. It is not ended with its connection.
-func (s *Server) command(ch ssh.Channel, line string, o Options) {
+func (s *Server) command(ch ssh.Channel, line string, o Options, a *lentAgent) {
 	s.mu.Lock()
 	s.commands++
 	n := s.commands
@@ -318,6 +387,9 @@ func (s *Server) command(ch ssh.Channel, line string, o Options) {
 		path = o.Path[i] + string(filepath.ListSeparator) + path
 	}
 	c.Dir, c.Env = s.Home, append(os.Environ(), "HOME="+s.Home, "PATH="+path)
+	if socket := a.socket(); socket != "" {
+		c.Env = append(c.Env, "SSH_AUTH_SOCK="+socket)
+	}
 	c.Stdin, c.Stdout, c.Stderr = ch, ch, ch.Stderr()
 	c.WaitDelay = time.Second // what it leaves behind may hold its pipes
 	if o.Greeting != "" {

@@ -55,7 +55,7 @@ func (c *compiler) add(s plan.Step, args any) {
 	s.Args = raw
 	// polling_duration_timeout bounds every single operation of Azure but publishing, which has a limit of its own.
 	switch s.Kind {
-	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "storage":
+	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "storage", "image-from-blob", "extension", "openssh":
 		if c.img != nil {
 			s.Timeout = c.img.Machine.APITimeout
 		}
@@ -129,12 +129,17 @@ func (c *compiler) around() {
 		ssh := c.img.Communicator.SSH
 		if ssh.PrivateKeyFile != "" {
 			key.Title = "Use the SSH key in " + ssh.PrivateKeyFile
+		} else if ssh.Agent {
+			key.Title = "Use a key of this computer's SSH agent"
 		}
-		c.add(key, sshKeyArgs{Kind: cmp.Or(ssh.TemporaryKeyType, "ed25519"), File: ssh.PrivateKeyFile, Secret: n.KeySecret, Given: c.img.Communicator.Password, Tags: c.tags, Expires: c.o.Made.Add(24 * time.Hour)})
+		c.add(key, sshKeyArgs{Kind: cmp.Or(ssh.TemporaryKeyType, "ed25519"), Bits: ssh.TemporaryKeyBits, Name: ssh.TemporaryKeyName, File: ssh.PrivateKeyFile, Agent: ssh.Agent && ssh.PrivateKeyFile == "", Secret: n.KeySecret, Given: c.img.Communicator.Password, Tags: c.tags, Expires: c.o.Made.Add(24 * time.Hour)})
 		c.network()
 		return
 	}
-	c.add(certificate, certificateArgs{Host: n.Computer, Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
+	if c.overSSH() {
+		certificate.Title = "Keep the account's password in " + n.Vault
+	}
+	c.add(certificate, certificateArgs{Host: n.Computer, PasswordOnly: c.overSSH(), Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
 		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(24 * time.Hour)})
 	c.network()
 }
@@ -161,7 +166,7 @@ func (c *compiler) network() {
 			networkArgs{azure.Network{Group: n.Group, Name: n.Network, Location: c.f.Location, Subnet: n.Subnet, AddressSpace: "10.0.0.0/16", SubnetSpace: "10.0.0.0/24", Outbound: c.commands(), Tags: c.tags}})
 	} else {
 		c.add(plan.Step{Scope: plan.Nothing, ID: "network", Kind: "subnet", Title: "Find virtual network " + net.VNet, Estimate: time.Second},
-			subnetArgs{Group: net.ResourceGroup, VNet: net.VNet, Subnet: net.Subnet})
+			subnetArgs{Group: net.ResourceGroup, VNet: net.VNet, Subnet: net.Subnet, Subscription: c.elsewhere(net.Subscription)})
 	}
 	if public {
 		c.add(plan.Step{ID: "ip", Kind: "ip", Title: "Create public address " + n.IP, After: c.after("group"), Within: c.inGroup(), Estimate: takesIP, UndoEstimate: takesIP},
@@ -175,14 +180,12 @@ func (c *compiler) network() {
 func (c *compiler) machine() {
 	m, n, base := c.img.Machine, c.n, c.f.Base
 	v := azure.VM{Group: n.Group, Name: n.VM, Location: c.f.Location, Size: m.VMSize(), Computer: n.Computer, Windows: c.windows(),
-		Image: azure.ImageRef{Publisher: base.Publisher, Offer: base.Offer, SKU: base.SKU, Version: base.Version},
-		User:  c.img.Communicator.User, OSDiskName: n.OSDisk, OSDiskGB: m.OSDiskGB, OSDiskType: m.OSDiskType, Caching: m.DiskCaching,
+		User: c.img.Communicator.User, OSDiskName: n.OSDisk, OSDiskGB: m.OSDiskGB, OSDiskType: m.OSDiskType, Caching: m.DiskCaching,
 		DiskEncryptionSetID: m.DiskEncryptionSetID, SecurityType: m.SecurityType, SecureBoot: m.SecureBoot, VTPM: m.VTPM,
 		EncryptionAtHost: m.EncryptionAtHost, LicenseType: m.LicenseType, Identities: m.Identities,
 		BootDiagnosticsURI: m.BootDiagnosticsEndpoint, Specialized: base.Specialized, Tags: c.tags}
-	if id := base.GalleryVersionID + base.ManagedImageID; id != "" {
-		v.Image = azure.ImageRef{ID: id}
-	}
+	c.hardware(&v)
+	v.Image = imageOf(base)
 	if p := base.Plan; p != nil {
 		v.Plan = &azure.PurchasePlan{Name: p.Name, Product: p.Product, Publisher: p.Publisher, PromotionCode: p.PromotionCode}
 	}
@@ -190,9 +193,12 @@ func (c *compiler) machine() {
 	if v.SecurityType == "" && (v.SecureBoot || v.VTPM) {
 		v.SecurityType = "TrustedLaunch"
 	}
+	c.sourceImage()
 	c.add(plan.Step{ID: "vm", Kind: "vm", Title: fmt.Sprintf("Create VM %s (%s) from %s", n.VM, m.VMSize(), sourceTitle(base)),
-		After: append([]string{"nic"}, c.after("certificate", "ssh-key")...), Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
+		After: append([]string{"nic"}, c.after("certificate", "ssh-key", "source-image")...), Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
 		vmArgs{VM: v, CustomData: m.CustomData, UserData: m.UserData, KeepDisk: m.KeepOSDisk})
+	c.extension()
+	c.openSSH()
 }
 
 func sourceTitle(b image.Base) string {
@@ -201,6 +207,12 @@ func sourceTitle(b image.Base) string {
 		return "gallery version " + b.Version
 	case b.ManagedImageID != "":
 		return "managed image"
+	case b.SharedImageID != "":
+		return "shared gallery image " + b.SharedImageID
+	case b.CommunityImageID != "":
+		return "community gallery image " + b.CommunityImageID
+	case b.BlobURL != "":
+		return "the VHD " + b.BlobURL
 	default:
 		return fmt.Sprintf("%s:%s:%s", b.Offer, b.SKU, b.Version)
 	}
@@ -217,7 +229,8 @@ func (c *compiler) guest() string {
 	if c.commands() {
 		wait, takes = "Wait until the guest's agent runs commands", takesCommand
 	}
-	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: wait, After: append([]string{"vm"}, c.after("storage")...), Timeout: timeout, Estimate: takes},
+	c.pause()
+	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: wait, After: c.after("vm", "storage", "custom-script", "openssh", "pause"), Timeout: timeout, Estimate: takes},
 		connectArgs{com})
 	last := "connect"
 	var cleanup []provisionArgs
@@ -248,6 +261,7 @@ func (c *compiler) guest() string {
 		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: kind, Title: title, After: append([]string{last}, c.after(fetchStep)...), Estimate: p.PauseBefore + settings.Estimate()}, args)
 		last = id
 	}
+	last = c.clearKeys(last)
 	if !c.specialized() {
 		with, takes := "sysprep", takesSysprep
 		if !c.windows() {

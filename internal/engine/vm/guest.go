@@ -25,6 +25,7 @@ type connectArgs struct {
 type connectResult struct {
 	Facts   communicator.Facts
 	HostKey string `json:",omitempty"` // the one that SSH showed first
+	Bastion string `json:",omitempty"` // and its bastion
 }
 
 // connect waits until the guest lets us in.
@@ -42,7 +43,7 @@ func (b *build) connect(ctx context.Context, t *plan.Task, _ connectArgs) (conne
 	if _, err := t.Saved(&seen); err != nil {
 		return connectResult{}, err
 	}
-	return connectResult{facts, seen.HostKey}, nil
+	return connectResult{facts, seen.HostKey, seen.Bastion}, nil
 }
 
 // dial returns the one connection of this process to the guest.

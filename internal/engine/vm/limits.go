@@ -21,18 +21,7 @@ func limits(img *image.Image) diag.List {
 		}
 	}
 	switch s := img.Source.(type) {
-	case image.VHD:
-		no(true, s.Pos, "import the VHD as a managed image and name that", "a VHD as the source (image_url)")
-	case image.SharedGalleryImage:
-		what := "a directly shared gallery image as the source"
-		if s.Community {
-			what = "a community gallery image as the source"
-		}
-		no(true, s.Pos, "copy the image to a gallery of your own", what)
-	case image.GalleryVersion:
-		no(s.Plan != nil, s.Pos, "start from the marketplace image itself", "a purchase plan on a gallery image")
 	case image.ManagedImage:
-		no(s.Plan != nil, s.Pos, "start from the marketplace image itself", "a purchase plan on a managed image")
 		no(s.Subscription != "" && img.Identity.SubscriptionID != "" && s.Subscription != img.Identity.SubscriptionID, s.Pos, "copy the image into the build's subscription", "a managed image of another subscription")
 	}
 	if n := len(img.Tags); n > 48 && n <= 50 {
@@ -41,14 +30,8 @@ func limits(img *image.Image) diag.List {
 	m := img.Machine
 	no(img.SkipImage, img.Pos, "leave skip_create_image out; to look only, use ingot plan", "skip_create_image")
 	no(img.Snapshots != image.Snapshots{}, img.Pos, "leave them out", "snapshots of the disks")
-	no(m.SecurityType == "ConfidentialVM", img.Pos, `use security_type = "TrustedLaunch"`, "a confidential VM")
 	no(len(m.DataDisks) > 0, img.Pos, "add disks to the machines you deploy", "data disks")
-	no(m.DiskController != "", img.Pos, "leave disk_controller_type out", "a choice of disk controller")
-	no(m.Spot != nil, img.Pos, "leave spot out", "a spot VM")
-	no(!m.CustomScript.IsZero(), img.Pos, "use a powershell provisioner", "custom_script")
 	no(m.KeyVault.Skip && img.Communicator.Kind != kindRunCommand, img.Pos, "leave skip_create_build_key_vault out, or name an existing vault in build_key_vault_name", "no key vault")
-	no(img.Communicator.Pause > 0, img.Communicator.Pos, "leave pause_before_connecting out: Ingot waits until the guest answers", "pause_before_connecting")
-	no(m.Network.Subscription != "" && m.Network.Subscription != img.Identity.SubscriptionID, img.Pos, "use a network of the build's subscription", "a network of another subscription")
 	for _, t := range img.Targets {
 		switch t := t.(type) {
 		case image.ToVHD:
@@ -69,12 +52,6 @@ func limits(img *image.Image) diag.List {
 	no(img.Managed.AutoRun == "Enabled", img.Pos, "leave autoRun out: ingot build runs it", "autoRun")
 	no(img.Engine.Detach, img.Pos, "leave detach out", "detached builds")
 	no(img.Managed.Workload != nil || img.Managed.VMBoot == "Enabled", img.Pos, "leave optimize out", "the managed service's optimisation of the image")
-	ssh := img.Communicator.SSH
-	no(ssh.CertificateFile != "" || ssh.KeypairName != "", img.Communicator.Pos, "leave it out: a key is made for each build", "an SSH certificate or key pair")
-	no(ssh.Bastion != image.Bastion{}, img.Communicator.Pos, "build from a machine inside the network", "an SSH bastion")
-	no(ssh.Proxy != image.SOCKS{}, img.Communicator.Pos, "build from a machine inside the network", "a SOCKS proxy")
-	no(len(ssh.RemoteTunnels)+len(ssh.LocalTunnels) > 0, img.Communicator.Pos, "leave them out", "SSH tunnels")
-	no(ssh.TemporaryKeyType == "ecdsa" || ssh.TemporaryKeyType == "dsa", img.Communicator.Pos, "use ed25519 or rsa: Azure takes no other", "a key of type "+ssh.TemporaryKeyType)
 	windowsOnly := []string{"powershell", "windows-shell", "windows-restart", "windows-update", "dsc"}
 	for _, p := range slices.Concat(img.Provision, img.Cleanup) {
 		if img.OS == image.Linux && slices.Contains(windowsOnly, p.Type) {

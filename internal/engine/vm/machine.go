@@ -64,6 +64,13 @@ func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, e
 		// Begun before a crash, with a password or key that nobody has kept: neither may be changed by asking again.
 		password, key.Public = "", ""
 	}
+	if a.VM.Image == (azure.ImageRef{}) {
+		var source idResult
+		if err := t.Result("source-image", &source); err != nil {
+			return vmResult{}, err
+		}
+		a.VM.Image.ID = source.ID
+	}
 	a.VM.NICID, a.VM.Password = nic.ID, password
 	a.VM.WinRMCertificateURL, a.VM.VaultID, a.VM.SSHPublicKey = cert.URL, vault.ID, key.Public
 	a.VM.CustomData, a.VM.UserData = a.CustomData.Reveal(), a.UserData.Reveal()

@@ -60,6 +60,7 @@ const (
 	takesConnect       = 3 * time.Minute
 	takesStorage       = 17 * time.Second
 	takesCommand       = time.Minute
+	takesOpenSSH       = time.Minute // a guess: no recording has one
 	takesSysprep       = 150 * time.Second
 	takesDeprovision   = 5 * time.Second
 	takesDeallocate    = 53 * time.Second

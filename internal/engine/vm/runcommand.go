@@ -86,7 +86,7 @@ func (b *build) unusedAccount(t *plan.Task, windows bool) (password, public stri
 			return "", "", err
 		}
 	}
-	_, public, err = communicator.NewSSHKey("ed25519")
+	_, public, err = communicator.NewSSHKey("ed25519", 0)
 	return password, public, err
 }
 

@@ -3,8 +3,8 @@ package vm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"ingot/internal/communicator"
@@ -14,7 +14,10 @@ import (
 
 type sshKeyArgs struct {
 	Kind    string // ed25519 or rsa
+	Bits    int    `json:",omitempty"` // of rsa
 	File    string // or the template's own key
+	Agent   bool   `json:",omitempty"` // or one that this computer's SSH agent holds
+	Name    string `json:",omitempty"` // is the key's comment
 	Secret  string // vault secret of the private key
 	Given   image.Text
 	Expires time.Time
@@ -24,23 +27,34 @@ type sshKeyArgs struct {
 type sshKeyResult struct{ Public string }
 
 // pinned is what connecting remembers before it is done: the host key that was seen first.
-type pinned struct{ HostKey string }
+type pinned struct {
+	HostKey string
+	Bastion string `json:",omitempty"`
+}
 
 // makeSSHKey puts the build's private key into the vault, for a resumed run: it is in no journal and in no file.
 func (b *build) makeSSHKey(ctx context.Context, t *plan.Task, a sshKeyArgs) (sshKeyResult, error) {
 	if a.File != "" {
-		private, err := os.ReadFile(a.File)
+		private, err := localFile("ssh_private_key_file", a.File)
 		if err != nil {
-			return sshKeyResult{}, fmt.Errorf("cannot read ssh_private_key_file: %w", err)
+			return sshKeyResult{}, err
 		}
 		public, err := communicator.PublicKey(private)
+		return sshKeyResult{public}, err
+	}
+	if a.Agent {
+		socket := communicator.AgentSocket(os.Getenv)
+		if socket == "" {
+			return sshKeyResult{}, errors.New("cannot use ssh_agent_auth: no SSH agent runs here (SSH_AUTH_SOCK is not set)")
+		}
+		public, err := communicator.AgentKey(socket)
 		return sshKeyResult{public}, err
 	}
 	var v vaultResult
 	if err := t.Result("vault", &v); err != nil {
 		return sshKeyResult{}, err
 	}
-	private, public, err := communicator.NewSSHKey(a.Kind)
+	private, public, err := communicator.NewSSHKey(a.Kind, a.Bits)
 	if err != nil {
 		return sshKeyResult{}, err
 	}
@@ -48,13 +62,13 @@ func (b *build) makeSSHKey(ctx context.Context, t *plan.Task, a sshKeyArgs) (ssh
 	if _, err := b.env.Cloud.PutSecret(ctx, v.URI, a.Secret, string(private), "application/x-pem-file", a.Expires, a.Tags); err != nil {
 		return sshKeyResult{}, err
 	}
-	return sshKeyResult{public}, nil
+	return sshKeyResult{strings.TrimSpace(public + " " + a.Name)}, nil
 }
 
 // removeSSHKey takes the key out of a vault that stays.
 func (b *build) removeSSHKey(ctx context.Context, t *plan.Task, a sshKeyArgs, _ *sshKeyResult) error {
 	var v vaultResult
-	if err := t.Result("vault", &v); a.File != "" || errors.Is(err, plan.ErrNoResult) {
+	if err := t.Result("vault", &v); a.File != "" || a.Agent || errors.Is(err, plan.ErrNoResult) {
 		return nil // nothing was put anywhere
 	} else if err != nil {
 		return err
@@ -68,8 +82,11 @@ func (b *build) sshKey(ctx context.Context, t *plan.Task) ([]byte, error) {
 	if err := b.argsOf(t, "ssh-key", &a); err != nil {
 		return nil, err
 	}
-	if a.File != "" {
-		return os.ReadFile(a.File)
+	switch {
+	case a.File != "":
+		return localFile("ssh_private_key_file", a.File)
+	case a.Agent:
+		return nil, nil // which has it
 	}
 	if k, ok := b.env.Secrets.Lookup(a.Secret); ok {
 		return []byte(k), nil
@@ -99,31 +116,4 @@ func (b *build) given(t *plan.Task) (string, error) {
 		return "", missingSecret(a.Given.Secret())
 	}
 	return a.Given.Reveal(), nil
-}
-
-func (b *build) dialSSH(ctx context.Context, t *plan.Task, a image.Communicator, address string) (communicator.Communicator, error) {
-	key, err := b.sshKey(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	password, err := b.given(t)
-	if err != nil {
-		return nil, err
-	}
-	c := communicator.SSHConfig{Address: address, User: a.User, Key: key, Password: password, Dial: b.env.Dial, Clock: b.env.Clock, Dir: "/var/tmp/ingot-" + t.Run}
-	var done connectResult
-	switch err := t.Result("connect", &done); {
-	case errors.Is(err, plan.ErrNoResult): // this is the connecting step
-		var seen pinned
-		if _, err := t.Saved(&seen); err != nil {
-			return nil, err
-		}
-		c.HostKey = seen.HostKey
-		c.Pinned = func(hostKey string) error { return t.Save(pinned{hostKey}) }
-	case err != nil:
-		return nil, err
-	default:
-		c.HostKey = done.HostKey
-	}
-	return communicator.NewSSH(c)
 }

@@ -46,6 +46,7 @@ type certificateArgs struct {
 	Host           string // the certificate's common name
 	Secret         string // vault secret of the certificate
 	PasswordSecret string // vault secret of the administrator's password
+	PasswordOnly   bool   `json:",omitempty"` // a machine that is reached by SSH has no WinRM listener
 	Given          image.Text
 	Expires        time.Time
 	Tags           map[string]string
@@ -77,6 +78,9 @@ func (b *build) makeCertificate(ctx context.Context, t *plan.Task, a certificate
 	if _, err := b.env.Cloud.PutSecret(ctx, v.URI, a.PasswordSecret, password.Reveal(), "text/plain", a.Expires, a.Tags); err != nil {
 		return certificateResult{}, err
 	}
+	if a.PasswordOnly {
+		return certificateResult{}, nil
+	}
 	cert, err := newCertificate(a.Host, t.Clock().Now())
 	if err != nil {
 		return certificateResult{}, err
@@ -97,6 +101,9 @@ func (b *build) removeCertificate(ctx context.Context, t *plan.Task, a certifica
 		return nil // the vault was never found, so nothing was put into it
 	} else if err != nil {
 		return err
+	}
+	if a.PasswordOnly {
+		return b.env.Cloud.DeleteSecret(ctx, v.URI, a.PasswordSecret)
 	}
 	return errors.Join(b.env.Cloud.DeleteSecret(ctx, v.URI, a.Secret), b.env.Cloud.DeleteSecret(ctx, v.URI, a.PasswordSecret))
 }

@@ -26,14 +26,15 @@ var _ engine.Engine = Engine{}
 
 // Check says what this engine cannot do with img.
 func (Engine) Check(img *image.Image) diag.List {
-	l := limits(img)
+	l := append(append(limits(img), checkHardware(img)...), checkSSH(img)...)
 	switch kind := img.Communicator.Kind; {
 	case kind == kindRunCommand:
 	case img.OS == image.Linux && kind != "ssh":
 		l.Errorf(img.Communicator.Pos, `set communicator = "runcommand" or "ssh"`, "a Linux guest is reached through run commands or by SSH; communicator is %q", kind)
 	case img.OS == image.Linux:
+	case kind == "ssh":
 	case kind != "winrm":
-		l.Errorf(img.Communicator.Pos, `set communicator = "runcommand" or "winrm"`, "this version of Ingot reaches Windows through run commands or over WinRM; communicator is %q", kind)
+		l.Errorf(img.Communicator.Pos, `set communicator = "runcommand", "winrm" or "ssh"`, "a Windows guest is reached through run commands, over WinRM or SSH; communicator is %q", kind)
 	case !img.Communicator.UseSSL:
 		l.Errorf(img.Communicator.Pos, "set winrm_use_ssl = true (and winrm_insecure = true for Packer's sake: Ingot pins its own certificate)",
 			"WinRM without TLS would send the password in clear")
@@ -73,11 +74,16 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"subnet":            plan.Typed[subnetArgs, idResult]{DoFunc: b.findSubnet},
 		"ip":                plan.Typed[ipArgs, addressResult]{DoFunc: b.makeIP, UndoFunc: b.removeIP},
 		"nic":               plan.Typed[nicArgs, addressResult]{DoFunc: b.makeNIC, UndoFunc: b.removeNIC},
+		"image-from-blob":   plan.Typed[blobImageArgs, idResult]{DoFunc: b.makeBlobImage, UndoFunc: b.removeBlobImage},
 		"vm":                plan.Typed[vmArgs, vmResult]{DoFunc: b.makeVM, UndoFunc: b.removeVM},
-		"connect":           plan.Typed[connectArgs, connectResult]{DoFunc: b.connect},
+		"extension":         plan.Typed[extensionArgs, extensionResult]{DoFunc: b.runExtension},
+		"openssh":           plan.Typed[openSSHArgs, struct{}]{DoFunc: b.installOpenSSH},
+		"clear-keys":        plan.Typed[clearKeysArgs, struct{}]{DoFunc: b.clearKeys},
+		"pause":             plan.Typed[pauseArgs, struct{}]{DoFunc: b.pause},
+		"connect":           plan.Typed[connectArgs, connectResult]{DoFunc: unlessEvicted(b, b.connect)},
+		"provision":         plan.Typed[provisionArgs, struct{}]{DoFunc: unlessEvicted(b, b.provision)},
+		"generalize":        plan.Typed[generalizeArgs, generalizeResult]{DoFunc: unlessEvicted(b, b.generalise)},
 		Breakpoint:          plan.Typed[provisionArgs, struct{}]{DoFunc: b.provision},
-		"provision":         plan.Typed[provisionArgs, struct{}]{DoFunc: b.provision},
-		"generalize":        plan.Typed[generalizeArgs, generalizeResult]{DoFunc: b.generalise},
 		"deallocate":        plan.Typed[machineArgs, struct{}]{DoFunc: b.deallocate},
 		"seal":              plan.Typed[machineArgs, struct{}]{DoFunc: b.seal},
 		"managed-image":     plan.Typed[imageArgs, productResult]{DoFunc: b.publishImage, UndoFunc: b.withdrawImage},

@@ -30,7 +30,12 @@ type Config struct {
 	// Duration gives how long one thing takes in simulated time; the kinds are "boot", "reboot", "shutdown",
 	// "powershell-start", "command", "sysprep", "script", "poll" (until a follower sees what a script wrote), "update-search",
 	// "update-download", "update-install".
-	Duration func(kind string) time.Duration
+	Duration     func(kind string) time.Duration
+	ListenSSH    string                       // where sshd listens once it is installed: "127.83.0.4:22"; "" or taken: any port
+	AllowSSH     func(remote netip.Addr) bool // Allow for its port
+	ListeningSSH func(addr string)            // is called when it begins to listen later than at the start; may be nil
+	// Listening is called when the guest opens a listener later than at its start; may be nil.
+	Listening func(addr string)
 	// PowerOff is called when the guest shuts itself down.
 	PowerOff func()
 }
@@ -57,6 +62,12 @@ type Machine interface {
 	Up() bool
 	// Execute runs a script as the VM agent does; ErrDown when it could not begin, ErrWentDown when it was cut off.
 	Execute(s AgentScript) (code int, err error)
+	// SSHAddr is the SSH endpoint, or "" without one.
+	SSHAddr() string
+	// OpenSSH installs and starts the SSH server, unless it runs.
+	OpenSSH() error
+	// RunLine runs a command line through the agent, as SYSTEM; up is false when Windows is not up or goes down.
+	RunLine(line string, out func(stream int, text string)) (code int, up bool)
 	// Stop powers it off; its Disk stays.
 	Stop(ctx context.Context) error
 }

@@ -91,6 +91,14 @@ func (p *process) verb(first string) int {
 		return p.desiredState(rest)
 	case "windows-update/1":
 		return p.windowsUpdate(a)
+	case "winrm/1":
+		sum, err := p.m.openWinRM(nil)
+		if err != nil {
+			p.complain(err.Error())
+			return 1
+		}
+		p.print("#ingot:certificate " + sum)
+		return 0
 	case "join/1":
 		return p.join(a)
 	case "unpack/1":
@@ -194,6 +202,11 @@ func (m *machine) runDetached(ctx context.Context, a verbArgs, in startInput, en
 		code = q.batch(text)
 	default:
 		code = q.script(text)
+	}
+	if code == 0 && setsUpSSH.MatchString(text) {
+		if err := m.OpenSSH(); err != nil {
+			q.complain(err.Error())
+		}
 	}
 	for i := range pending {
 		if len(pending[i]) > 0 {

@@ -2,10 +2,7 @@ package guest
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -20,12 +17,14 @@ type machine struct {
 	c     Config
 	disk  *Disk
 	rules []compiledRule
-	addr  string
+	addr  string // of the WinRM listener; "" without one
+	print string // of its certificate: SHA-256
 
 	ctx    context.Context
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	http   *http.Server
+	ssh    net.Listener // nil: no sshd
 
 	mu            sync.Mutex
 	up, vanished  bool
@@ -67,24 +66,19 @@ func Start(ctx context.Context, c Config) (Machine, error) {
 	}
 	// The machine outlives the request that made it, but keeps that request's values.
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if c.Certificate != nil {
-		l, err := net.Listen("tcp", c.Listen)
-		if err != nil {
-			m.cancel()
-			return nil, fmt.Errorf("cannot start guest %s: %w", c.Computer, err)
-		}
-		m.addr = l.Addr().String()
-		m.http = &http.Server{
-			Handler: http.HandlerFunc(m.serve), ErrorLog: log.New(io.Discard, "", 0),
-			ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-				return context.WithValue(ctx, connKey{}, &connState{})
-			},
-			ReadHeaderTimeout: time.Minute,
-		}
-		secure := tls.NewListener(&gate{l, m}, &tls.Config{Certificates: []tls.Certificate{*c.Certificate}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
-		m.work.Go(func() { _ = m.http.Serve(secure) })
-	}
 	m.bootCtx, m.bootCancel = context.WithCancel(m.ctx)
+	if c.Certificate != nil {
+		if _, err := m.openWinRM(c.Certificate); err != nil {
+			m.cancel()
+			return nil, err
+		}
+	}
+	if _, installed := m.disk.size(sshdConfig); installed {
+		if err := m.openSSH(false); err != nil { // whoever starts us asks for the address
+			m.cancel()
+			return nil, err
+		}
+	}
 	// The first start from a generalised disk; before anybody else can touch the disk.
 	if m.disk.ImageState() == StateGeneralized {
 		m.disk.Specialize()
@@ -93,7 +87,7 @@ func Start(ctx context.Context, c Config) (Machine, error) {
 	return m, nil
 }
 
-func (m *machine) Addr() string { return m.addr }
+func (m *machine) Addr() string { m.mu.Lock(); defer m.mu.Unlock(); return m.addr }
 
 // Stop powers the machine off and waits until nothing of it runs any more.
 func (m *machine) Stop(ctx context.Context) error {
@@ -114,8 +108,14 @@ func (m *machine) powerOff() {
 	m.mu.Unlock()
 	m.cancel()
 	m.down()
-	if m.http != nil {
-		_ = m.http.Close()
+	m.mu.Lock()
+	server, sshd := m.http, m.ssh
+	m.mu.Unlock()
+	if sshd != nil {
+		_ = sshd.Close()
+	}
+	if server != nil {
+		_ = server.Close()
 	}
 }
 
@@ -366,7 +366,8 @@ func (m *machine) startSysprep(line string) <-chan int {
 // is not up.
 type gate struct {
 	net.Listener
-	m *machine
+	m     *machine
+	allow func(remote netip.Addr) bool
 }
 
 func (g *gate) Accept() (net.Conn, error) {
@@ -378,9 +379,9 @@ func (g *gate) Accept() (net.Conn, error) {
 		g.m.mu.Lock()
 		ok := g.m.up
 		g.m.mu.Unlock()
-		if ok && g.m.c.Allow != nil {
+		if ok && g.allow != nil {
 			a, err := netip.ParseAddrPort(c.RemoteAddr().String())
-			ok = err == nil && g.m.c.Allow(a.Addr().Unmap())
+			ok = err == nil && g.allow(a.Addr().Unmap())
 		}
 		g.m.mu.Lock()
 		// Asked again: Allow took time, and down must find every open connection.
