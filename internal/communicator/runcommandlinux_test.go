@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -232,6 +233,15 @@ func TestLinuxRunCommandRunsDetachedScripts(t *testing.T) {
 // The agent restarts while a script runs: the script goes on, and another run command reads the rest.
 func TestLinuxRunCommandThatIsLost(t *testing.T) {
 	c, a := commandsHere(t)
+	before, _ := filepath.Glob("/run/ingot.*")
+	t.Cleanup(func() { // what a killed handler cannot clean up any more
+		all, _ := filepath.Glob("/run/ingot.*")
+		for _, d := range all {
+			if !slices.Contains(before, d) {
+				os.RemoveAll(d) //nolint:errcheck // a test
+			}
+		}
+	})
 	a.deaf = func(name string) bool { return name == "ingot-a" }
 	a.begins = func() bool {
 		_, err := os.Stat(filepath.Join(c.(*runCommandLinux).c.Dir, "a", "pid"))
