@@ -30,7 +30,7 @@ func (a *app) exportCmd() *cobra.Command {
 			if file == "" {
 				return usage("say where to: --vhd FILE")
 			}
-			st, err := a.store().Status(args[0])
+			st, err := a.status(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -55,7 +55,7 @@ func (a *app) exportCmd() *cobra.Command {
 			if built.Meta[metaCloud] == cloudServed && a.Getenv("INGOT_SIM") == "" {
 				a.Env = append(a.Env, "INGOT_SIM="+built.Meta[metaSim])
 			}
-			ready, err := a.reopen(ctx, built, &t)
+			ready, err := a.reopen(ctx, built, &t, nil, false)
 			if err != nil {
 				return err
 			}

@@ -31,6 +31,7 @@ const (
 	metaSub      = "subscription"
 	metaFacts    = "facts"  // what was asked of the world, as JSON
 	metaGuests   = "guests" // how real machines of a rehearsal ran
+	metaWork     = "work"   // the template, as seen from the working directory
 )
 
 // keptFlags are the template flags of a run, less the values of sensitive variables.
@@ -46,6 +47,9 @@ type prepared struct {
 	plan    *plan.Plan
 	secrets *engine.Secrets
 	session *session
+	moved   *moved // files of a run that another machine began; nil: they are where the plan says
+	detach  bool   // let go once only what goes on alone is left
+	blind   bool   // without its template, so without its secrets
 }
 
 // prepare signs in, asks the world what the plans must know and makes them. All problems are shown at once.
@@ -146,6 +150,20 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		}
 		p.plan.Meta = map[string]string{metaFacts: string(asked), metaCloud: p.session.kind, metaTemplate: abs, metaCwd: a.Cwd, metaFlags: string(flags), metaImage: p.img.Name,
 			metaVersion: Version, metaSub: facts[i].Subscription}
+		if rel, err := filepath.Rel(a.Cwd, abs); err == nil {
+			p.plan.Meta[metaWork] = filepath.ToSlash(rel)
+		}
+		if a.stateAddress() != "" && p.session.kind != cloudEmbedded {
+			b, err := makeBundle(p, r.Files, a.Cwd)
+			if err != nil {
+				return nil, err
+			}
+			text, err := json.Marshal(b)
+			if err != nil {
+				return nil, err
+			}
+			p.plan.Meta[metaBundle] = string(text)
+		}
 		if p.session.host != nil {
 			p.plan.Meta[metaGuests] = "QEMU, " + acceleration(p.session.host)
 		}

@@ -1,5 +1,7 @@
 package plan
 
+import "time"
+
 // Alone lists the steps at which a detached run lets go (Runner.Detach): of those that go on without a runner once begun, the
 // ones that take longest. Empty: the plan needs a runner from its first step to its last.
 func (p *Plan) Alone() []string {
@@ -15,6 +17,23 @@ func (p *Plan) Alone() []string {
 		}
 	}
 	return out
+}
+
+// DetachAfter is when a detached run lets go, by the estimates. The plan must pass Check.
+func (p *Plan) DetachAfter() time.Duration {
+	ends, _, err := p.ends()
+	if err != nil {
+		return 0
+	}
+	var at time.Duration
+	for _, id := range p.Alone() {
+		for i, s := range p.Steps {
+			if s.ID == id {
+				at = max(at, ends[i]-s.Estimate)
+			}
+		}
+	}
+	return at
 }
 
 // aloneNow reports whether a detached run may let go: everything under way goes on alone and has been accepted (its token is in

@@ -16,7 +16,8 @@ type Summary struct {
 	Live     bool              `json:"live"` // a process carries it
 	Outcome  Outcome           `json:"outcome,omitempty"`
 	Error    string            `json:"error,omitempty"`
-	Finished bool              `json:"finished"` // everything that had to be undone is
+	Finished bool              `json:"finished"`           // everything that had to be undone is
+	Detached bool              `json:"detached,omitempty"` // nobody carries it, and what is under way goes on alone
 	Damaged  string            `json:"damaged,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
 }
@@ -45,7 +46,7 @@ type StepStatus struct {
 }
 
 // StatusOf sums up a run's journal; live says that a process holds the run.
-func StatusOf(run string, entries []Entry, live bool) (Status, error) {
+func StatusOf(run string, entries []Entry, live bool) (st Status, err error) {
 	if len(entries) == 0 { // its process died, or has yet to begin
 		return Status{Summary: Summary{Run: run, Live: live, Finished: !live}}, nil
 	}
@@ -53,12 +54,13 @@ func StatusOf(run string, entries []Entry, live bool) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	st := Status{Summary: Summary{Run: p.Run, Title: p.Title, Started: entries[0].Time, Last: entries[len(entries)-1].Time, Live: live, Meta: p.Meta}}
+	st = Status{Summary: Summary{Run: p.Run, Title: p.Title, Started: entries[0].Time, Last: entries[len(entries)-1].Time, Live: live, Meta: p.Meta}}
 	at := map[string]int{}
 	for i, step := range p.Steps {
 		at[step.ID] = i
 		st.Steps = append(st.Steps, StepStatus{Step: step, State: "waiting"})
 	}
+	defer func() { st.Detached = detached(st) }()
 	begun := map[string]time.Time{}
 	for _, e := range entries {
 		i, ok := at[e.Step]
@@ -95,4 +97,21 @@ func StatusOf(run string, entries []Entry, live bool) (Status, error) {
 		}
 	}
 	return st, nil
+}
+
+// detached reports that nobody carries a run without a verdict, of which only steps are open that go on alone or wait for such.
+func detached(st Status) bool {
+	if st.Live || st.Outcome != "" {
+		return false
+	}
+	alone := false
+	for _, s := range st.Steps {
+		if s.State == "interrupted" {
+			if !s.Step.Alone {
+				return false
+			}
+			alone = true
+		}
+	}
+	return alone
 }

@@ -67,7 +67,6 @@ func limits(img *image.Image) diag.List {
 	}
 	no(img.Engine.Name == "aib", img.Pos, `set name = "vm" in the engine block`, "Azure Image Builder as the engine")
 	no(img.Managed.AutoRun == "Enabled", img.Pos, "leave autoRun out: ingot build runs it", "autoRun")
-	no(img.Engine.Detach, img.Pos, "leave detach out", "detached builds")
 	no(img.Managed.Workload != nil || img.Managed.VMBoot == "Enabled", img.Pos, "leave optimize out", "the managed service's optimisation of the image")
 	ssh := img.Communicator.SSH
 	no(ssh.CertificateFile != "" || ssh.KeypairName != "", img.Communicator.Pos, "leave it out: a key is made for each build", "an SSH certificate or key pair")
