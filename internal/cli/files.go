@@ -19,7 +19,7 @@ import (
 	"ingot/internal/plan"
 )
 
-// bundle is what a run needs of the machine that began it (docs/decisions/0011-state-anywhere.md): the template, its variable
+// bundle is what a run needs of the machine that began it (docs/decisions/0017-state-anywhere.md): the template, its variable
 // files, and what its provisioners read. It is part of the plan's Meta; the files themselves are kept beside the journal.
 type bundle struct {
 	Template []string     `json:"template,omitempty"` // files of the template, in the form the loader named them
