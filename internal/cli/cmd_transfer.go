@@ -144,7 +144,7 @@ func (a *app) transfer(ctx context.Context, in *interrupts, p *prepared, meta ma
 	if err != nil {
 		return err
 	}
-	p.plan, err = compile(engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Expires: 24 * time.Hour})
+	p.plan, err = compile(engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Expires: lifetime})
 	if err != nil {
 		return err
 	}

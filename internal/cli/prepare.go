@@ -34,6 +34,9 @@ const (
 	metaWork     = "work"   // the template, as seen from the working directory
 )
 
+// lifetime is how long what a build makes may stand before gc takes it for leaked.
+const lifetime = 24 * time.Hour
+
 // keptFlags are the template flags of a run, less the values of sensitive variables.
 type keptFlags struct {
 	Vars, VarFiles, Only, Except  []string
@@ -136,7 +139,7 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		if err != nil {
 			return nil, err
 		}
-		p.plan, err = a.engine().Plan(p.img, facts[i], engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Replace: force, Expires: 24 * time.Hour})
+		p.plan, err = a.engine().Plan(p.img, facts[i], engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Replace: force, Expires: lifetime})
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -464,12 +465,17 @@ func (w *Azure) listResources(q *request, scope string) *reply {
 			keys = append(keys, r.low)
 		}
 	}
+	// $expand takes createdTime, changedTime and provisioningState (rest/api/resources/resources/list).
+	expand := strings.Split(strings.ReplaceAll(q.query.Get("$expand"), " ", ""), ",")
 	var out []any
 	for _, key := range keys {
 		r := w.resources[key]
 		b := map[string]any{"id": r.id, "name": r.name, "type": r.typ, "location": r.location}
 		if r.tags != nil {
 			b["tags"] = r.tags
+		}
+		if slices.Contains(expand, "createdTime") {
+			b["createdTime"] = stamp(r.created)
 		}
 		out = append(out, b)
 	}
