@@ -186,6 +186,9 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 	q := &request{method: r.Method, path: path, query: r.URL.Query(), base: baseOf(r)}
 	q.who = w.bearer(r)
 	if q.who == nil {
+		if old := w.expired(r, q.base); old != nil {
+			return old, false
+		}
 		return &reply{status: 401, header: map[string]string{"WWW-Authenticate": fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="The authentication failed because of missing 'Authorization' header."`, q.base, w.cfg.Tenant)},
 			body: map[string]any{"error": map[string]any{"code": "AuthenticationFailed", "message": "Authentication failed. The 'Authorization' header is missing."}}}, false
 	}
