@@ -71,7 +71,12 @@ func (r *renewing) GetToken(ctx context.Context, o policy.TokenRequestOptions) (
 				r.inner = inner
 				clear(r.held)
 			}
-			t = heldToken{got, now.Add(time.Until(got.ExpiresOn))}
+			// The SDK adds "expires_in" to wall time, or takes "expires_on", which is the authority's time: whichever ends first.
+			life := time.Until(got.ExpiresOn)
+			if d := got.ExpiresOn.Sub(now); d > 0 && d < life {
+				life = d
+			}
+			t = heldToken{got, now.Add(life)}
 			r.held[key] = t
 		case !ok || !now.Before(t.until): // until then the old one will do, and the next call tries again
 			return got, err

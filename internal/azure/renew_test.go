@@ -110,7 +110,6 @@ func (c *ci) client(id azure.Identity, env map[string]string, clock azure.Clock)
 
 // TestBuildLongerThanItsToken: five hours of calls with access tokens of an hour and CI tokens of ten minutes.
 func TestBuildLongerThanItsToken(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "token")
 	for name, c := range map[string]struct {
 		id  azure.Identity
 		env map[string]string
@@ -121,11 +120,16 @@ func TestBuildLongerThanItsToken(t *testing.T) {
 			"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": "connection-1", "SYSTEM_OIDCREQUESTURI": ciIssuer + "/ado/oidctoken", "SYSTEM_ACCESSTOKEN": "test-secret-not-real"}},
 		"Azure DevOps, by the template": {azure.Identity{TenantID: sim.DefaultTenant, ClientID: ciAccount, OIDCRequestURL: ciIssuer + "/ado/oidctoken"}, map[string]string{
 			"ARM_ADO_PIPELINE_SERVICE_CONNECTION_ID": "connection-1", "SYSTEM_OIDCREQUESTURI": ciIssuer + "/ado/oidctoken", "SYSTEM_ACCESSTOKEN": "test-secret-not-real"}},
-		"a file": {azure.Identity{}, map[string]string{"AZURE_TENANT_ID": sim.DefaultTenant, "AZURE_CLIENT_ID": ciAccount, "AZURE_FEDERATED_TOKEN_FILE": file}},
+		"a file": {azure.Identity{}, map[string]string{"AZURE_TENANT_ID": sim.DefaultTenant, "AZURE_CLIENT_ID": ciAccount, "AZURE_FEDERATED_TOKEN_FILE": "(file)"}},
 		"secret": {azure.Identity{TenantID: sim.DefaultTenant, ClientID: ciAccount, ClientSecret: "test-secret-not-real"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			ci := newCI(t)
+			file := filepath.Join(t.TempDir(), "token")
+			if c.env["AZURE_FEDERATED_TOKEN_FILE"] != "" {
+				c.env["AZURE_FEDERATED_TOKEN_FILE"] = file
+			}
 			cl := ci.client(c.id, c.env, ci.clock)
 			for i := range 10 {
 				if err := os.WriteFile(file, []byte(ci.token()+"\n"), 0o600); err != nil { // as a kubelet would

@@ -62,6 +62,10 @@ func (a *app) store() (plan.Runs, error) {
 // container opens the container of the runs: with the signature in its address, or as whom the environment names. A template's own
 // identity builds; it does not keep the books.
 func (a *app) container(address string) (*azure.Container, error) {
+	if !strings.HasPrefix(address, "https://") {
+		scheme, _, _ := strings.Cut(address, "://")
+		return nil, usage("--state is a folder or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX], not %s://…", scheme)
+	}
 	o := azure.ContainerOptions{UserAgent: "ingot/" + Version}
 	signed := strings.Contains(address, "sig=")
 	if a.Getenv("INGOT_SIM") != "" {
