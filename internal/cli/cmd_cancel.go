@@ -42,7 +42,11 @@ func (a *app) cancelCmd() *cobra.Command {
 				say(a.Out, "run %s has been told to stop; it removes what it made before it ends (ingot status %s)", st.Run, st.Run)
 				return nil
 			case errors.As(err, &run) && run.Outcome == plan.Cancelled && len(run.Left) == 0 && !run.Kept:
-				say(a.Out, "run %s is cancelled; nothing is left of it", st.Run)
+				told := ""
+				if st.Live { // it has stopped in the meantime
+					told = "has been told to stop and "
+				}
+				say(a.Out, "run %s %sis cancelled; nothing is left of it", st.Run, told)
 				return nil
 			}
 			return err
