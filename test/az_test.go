@@ -3,10 +3,15 @@ package test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"flag"
 	"fmt"
@@ -298,15 +303,29 @@ func TestAz(t *testing.T) {
 func TestAzLogins(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	needAz(t)
-	a := serve(t)
 	pemFile := filepath.Join(t.TempDir(), "login.pem")
-	if err := os.WriteFile(pemFile, selfSigned(t), 0o600); err != nil {
+	both := selfSigned(t)
+	if err := os.WriteFile(pemFile, both, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, how := range map[string][]string{"secret": {"-p", sim.DefaultClientSecret}, "certificate": {"-p", pemFile}, "federated token": {"--federated-token", "test.token.not-real"}} {
+	_, certificate := pem.Decode(both)
+	// A CI system with a key of its own, whose tokens the account trusts.
+	const issuer, subject, me = "https://ci.example.test", "repo:contoso/images", "88888888-8888-4888-8888-888888888888"
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scenario, err := json.Marshal(sim.Scenario{Issuers: []sim.Issuer{{URL: issuer, Keys: keySet(t, key)}},
+		Principals: []sim.Account{{Name: "ci", ClientID: me, Secret: sim.DefaultClientSecret, Certificates: []string{string(certificate)}, Federated: []sim.Federation{{Issuer: issuer, Subject: subject}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := serveScenario(t, string(scenario))
+	token := ciToken(t, key, issuer, subject, time.Now().Add(10*time.Minute))
+	for name, how := range map[string][]string{"secret": {"-p", sim.DefaultClientSecret}, "certificate": {"-p", pemFile}, "federated token": {"--federated-token", token}} {
 		t.Run(name, func(t *testing.T) {
 			c := newAz(t, a, "latest")
-			if code, out := c.run(append([]string{"login", "--service-principal", "-u", sim.DefaultClientID, "--tenant", sim.DefaultTenant}, how...)...); code != 0 || !strings.Contains(out, "Simulated") {
+			if code, out := c.run(append([]string{"login", "--service-principal", "-u", me, "--tenant", sim.DefaultTenant}, how...)...); code != 0 || !strings.Contains(out, "Simulated") {
 				t.Fatalf("login: %d\n%s", code, out)
 			}
 			if code, out := c.run("group", "list"); code != 0 {
@@ -315,7 +334,7 @@ func TestAzLogins(t *testing.T) {
 		})
 	}
 	c := newAz(t, a, "latest")
-	if code, out := c.run("login", "--service-principal", "-u", sim.DefaultClientID, "--tenant", sim.DefaultTenant, "-p", "wrong-test-secret"); code != 1 || !strings.Contains(out, "AADSTS7000215") {
+	if code, out := c.run("login", "--service-principal", "-u", me, "--tenant", sim.DefaultTenant, "-p", "wrong-test-secret"); code != 1 || !strings.Contains(out, "AADSTS7000215") {
 		t.Errorf("a wrong secret: %d\n%s", code, out)
 	}
 }
@@ -359,4 +378,29 @@ func TestAzReference(t *testing.T) {
 	if got, err := os.ReadFile(page); err != nil || string(got) != b.String() {
 		t.Errorf("%s is not what the test says: make docs (%v)", page, err)
 	}
+}
+
+// keySet is a JSON Web Key Set of one key.
+func keySet(t *testing.T, key *ecdsa.PrivateKey) json.RawMessage {
+	t.Helper()
+	raw, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	enc := base64.RawURLEncoding.EncodeToString
+	return json.RawMessage(`{"keys": [{"kty": "EC", "crv": "P-256", "kid": "ci", "x": "` + enc(raw[1:33]) + `", "y": "` + enc(raw[33:]) + `"}]}`)
+}
+
+// ciToken is what a CI system hands to its jobs (ES256).
+func ciToken(t *testing.T, key *ecdsa.PrivateKey, issuer, subject string, until time.Time) string {
+	t.Helper()
+	enc := base64.RawURLEncoding.EncodeToString
+	text := enc([]byte(`{"alg":"ES256","typ":"JWT","kid":"ci"}`)) + "." +
+		enc(fmt.Appendf(nil, `{"iss":%q,"sub":%q,"aud":"api://AzureADTokenExchange","nbf":%d,"exp":%d}`, issuer, subject, until.Add(-time.Hour).Unix(), until.Unix()))
+	sum := sha256.Sum256([]byte(text))
+	a, b, err := ecdsa.Sign(rand.Reader, key, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text + "." + enc(append(a.FillBytes(make([]byte, 32)), b.FillBytes(make([]byte, 32))...))
 }

@@ -82,6 +82,10 @@ func New(o Options) (*Client, error) {
 		Telemetry:       policy.TelemetryOptions{ApplicationID: o.UserAgent},
 		PerCallPolicies: []policy.Policy{correlate(o.CorrelationID)},
 	}
+	if r, ok := o.Credential.(*renewing); ok {
+		r.use(o.Clock)
+		c.http.PerCallPolicies = append(c.http.PerCallPolicies, r.again())
+	}
 	if o.OnCall != nil {
 		c.http.PerRetryPolicies = append(c.http.PerRetryPolicies, trace(o.OnCall))
 	}

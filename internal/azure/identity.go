@@ -53,6 +53,9 @@ func Credential(id Identity, config cloud.Configuration, transport policy.Transp
 		}
 		id.OIDCRequestToken = first(id.OIDCRequestToken, "ARM_OIDC_REQUEST_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 	}
+	if err := devOps(&id, explicit, env, first); err != nil {
+		return nil, "", err
+	}
 	id.TenantID = first(id.TenantID, "AZURE_TENANT_ID", "ARM_TENANT_ID")
 	id.ClientID = first(id.ClientID, "AZURE_CLIENT_ID", "ARM_CLIENT_ID")
 	o := azcore.ClientOptions{Cloud: config, Transport: transport}
@@ -77,7 +80,9 @@ func Credential(id Identity, config cloud.Configuration, transport policy.Transp
 		if err := need("a client secret", "tenant_id", id.TenantID, "client_id", id.ClientID); err != nil {
 			return nil, "", err
 		}
-		c, err := azidentity.NewClientSecretCredential(id.TenantID, id.ClientID, id.ClientSecret, &azidentity.ClientSecretCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: foreign})
+		c, err := renew(func() (azcore.TokenCredential, error) {
+			return azidentity.NewClientSecretCredential(id.TenantID, id.ClientID, id.ClientSecret, &azidentity.ClientSecretCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: foreign})
+		})
 		return c, "the client secret of " + id.ClientID, err
 	case id.CertificatePath != "":
 		if err := need("a client certificate", "tenant_id", id.TenantID, "client_id", id.ClientID); err != nil {
@@ -91,7 +96,9 @@ func Credential(id Identity, config cloud.Configuration, transport policy.Transp
 		if err != nil {
 			return nil, "", fmt.Errorf("cannot read the client certificate %s: %w", id.CertificatePath, err)
 		}
-		c, err := azidentity.NewClientCertificateCredential(id.TenantID, id.ClientID, certs, key, &azidentity.ClientCertificateCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: foreign})
+		c, err := renew(func() (azcore.TokenCredential, error) {
+			return azidentity.NewClientCertificateCredential(id.TenantID, id.ClientID, certs, key, &azidentity.ClientCertificateCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: foreign})
+		})
 		return c, "the client certificate of " + id.ClientID, err
 	case id.AssertionToken != "" || id.OIDCRequestURL != "":
 		if err := need("OIDC", "tenant_id", id.TenantID, "client_id", id.ClientID); err != nil {
@@ -101,18 +108,33 @@ func Credential(id Identity, config cloud.Configuration, transport policy.Transp
 		if id.OIDCRequestURL != "" {
 			get = func(ctx context.Context) (string, error) { return requestAssertion(ctx, id, transport) }
 		}
-		c, err := azidentity.NewClientAssertionCredential(id.TenantID, id.ClientID, get, &azidentity.ClientAssertionCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: foreign})
+		c, err := renew(func() (azcore.TokenCredential, error) {
+			return azidentity.NewClientAssertionCredential(id.TenantID, id.ClientID, get, &azidentity.ClientAssertionCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: foreign})
+		})
 		return c, "OIDC as " + id.ClientID, err
-	case env("AZURE_FEDERATED_TOKEN_FILE") != "":
-		c, err := azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: o, TenantID: id.TenantID, ClientID: id.ClientID,
-			TokenFilePath: env("AZURE_FEDERATED_TOKEN_FILE"), DisableInstanceDiscovery: foreign})
+	case first("", "AZURE_FEDERATED_TOKEN_FILE", "ARM_OIDC_TOKEN_FILE_PATH") != "":
+		file := first("", "AZURE_FEDERATED_TOKEN_FILE", "ARM_OIDC_TOKEN_FILE_PATH")
+		if err := need("workload identity", "tenant_id", id.TenantID, "client_id", id.ClientID); err != nil {
+			return nil, "", err
+		}
+		// Read each time a token is needed: whoever wrote the file writes it again before it runs out.
+		get := func(context.Context) (string, error) {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				return "", fmt.Errorf("cannot read the federated token: %w", err)
+			}
+			return strings.TrimSpace(string(raw)), nil
+		}
+		c, err := renew(func() (azcore.TokenCredential, error) {
+			return azidentity.NewClientAssertionCredential(id.TenantID, id.ClientID, get, &azidentity.ClientAssertionCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: foreign})
+		})
 		return c, "workload identity", err
 	case env("IDENTITY_ENDPOINT") != "" || env("MSI_ENDPOINT") != "" || env("INGOT_MANAGED_IDENTITY") != "":
 		m := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: o}
 		if id.ClientID != "" {
 			m.ID = azidentity.ClientID(id.ClientID)
 		}
-		c, err := azidentity.NewManagedIdentityCredential(m)
+		c, err := renew(func() (azcore.TokenCredential, error) { return azidentity.NewManagedIdentityCredential(m) })
 		return c, "managed identity", err
 	default:
 		return cli(id)
@@ -140,60 +162,19 @@ func microsoftAuthority(host string) bool {
 	return false
 }
 
-// requestAssertion asks a CI system for an OIDC token: GitHub answers a GET with {"value": …}, Azure DevOps a POST with
-// {"oidcToken": …} and refuses a GET with 405 (packer-plugin-azure#507).
-func requestAssertion(ctx context.Context, id Identity, transport policy.Transporter) (string, error) {
-	send := http.DefaultClient.Do
-	if transport != nil {
-		send = transport.Do
-	}
-	u, err := url.Parse(id.OIDCRequestURL)
-	if err != nil {
-		return "", fmt.Errorf("cannot ask for an OIDC token: oidc_request_url is no URL")
-	}
-	q := u.Query()
-	if q.Get("audience") == "" {
-		q.Set("audience", "api://AzureADTokenExchange")
-	}
-	u.RawQuery = q.Encode()
-	for _, method := range []string{http.MethodGet, http.MethodPost} {
-		req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
-		if err != nil {
-			return "", err
-		}
-		req.Header.Set("Authorization", "Bearer "+id.OIDCRequestToken)
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := send(req)
-		if err != nil {
-			return "", fmt.Errorf("cannot ask for an OIDC token: %w", err)
-		}
-		raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-		resp.Body.Close() //nolint:errcheck // read to its end
-		if err != nil {
-			return "", fmt.Errorf("cannot ask for an OIDC token: %w", err)
-		}
-		if resp.StatusCode == http.StatusMethodNotAllowed && method == http.MethodGet {
-			continue
-		}
-		var answer struct{ Value, OIDCToken string }
-		if resp.StatusCode != http.StatusOK || json.Unmarshal(raw, &answer) != nil || answer.Value+answer.OIDCToken == "" {
-			return "", fmt.Errorf("cannot ask for an OIDC token: %s answered %s", u.Hostname(), resp.Status)
-		}
-		return answer.Value + answer.OIDCToken, nil
-	}
-	return "", errors.New("cannot ask for an OIDC token")
-}
-
 // SignedIn tells, without any network, whether this machine has an Azure sign-in: variables for a service principal, a
 // workload or managed identity, or an Azure CLI that somebody has signed in with.
 func SignedIn(env func(string) string) bool {
 	for _, k := range []string{"AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "ARM_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE",
-		"ARM_OIDC_REQUEST_URL", "IDENTITY_ENDPOINT", "MSI_ENDPOINT", "INGOT_MANAGED_IDENTITY"} {
+		"ARM_OIDC_REQUEST_URL", "ARM_OIDC_TOKEN_FILE_PATH", "IDENTITY_ENDPOINT", "MSI_ENDPOINT", "INGOT_MANAGED_IDENTITY"} {
 		if env(k) != "" {
 			return true
 		}
 	}
 	if env("ACTIONS_ID_TOKEN_REQUEST_URL") != "" && (env("AZURE_CLIENT_ID") != "" || env("ARM_CLIENT_ID") != "") {
+		return true
+	}
+	if env(devOpsURI) != "" && serviceConnection(env) != "" {
 		return true
 	}
 	dir := env("AZURE_CONFIG_DIR")

@@ -67,30 +67,6 @@ func (c *Client) Permissions(ctx context.Context, scope string) ([]Permission, e
 	return out, err
 }
 
-// Lock is a management lock.
-type Lock struct {
-	ID         string `json:"id"`
-	Name       string `json:"name"`
-	Properties struct {
-		Level string `json:"level"` // CanNotDelete or ReadOnly
-	} `json:"properties"`
-}
-
-// Scope is the id of what is locked.
-func (l Lock) Scope() string {
-	if i := strings.LastIndex(strings.ToLower(l.ID), "/providers/microsoft.authorization/"); i >= 0 {
-		return l.ID[:i]
-	}
-	return l.ID
-}
-
-// Locks lists the locks on a scope, above it and below it (https://learn.microsoft.com/rest/api/resources/management-locks).
-func (c *Client) Locks(ctx context.Context, scope string) ([]Lock, error) {
-	var out []Lock
-	err := pages(ctx, c, scope+"/providers/Microsoft.Authorization/locks", "2020-05-01", "list the locks on "+scope, &out)
-	return out, err
-}
-
 // Usage is how much of a quota is used, in the quota's own unit: vCPUs or machines.
 type Usage struct {
 	CurrentValue int64 `json:"currentValue"`

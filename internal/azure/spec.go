@@ -200,4 +200,5 @@ type ManagedImageInfo struct {
 type Listed struct {
 	ID, Type, Name, Location string
 	Tags                     map[string]string
+	Created                  time.Time // only from AllResources
 }

@@ -65,8 +65,8 @@ func (c *Client) DeleteStorageAccount(ctx context.Context, group, name string, o
 	return gone(err)
 }
 
-// Container is a container of an account, opened with the account's key, which is asked for anew in each process and kept nowhere.
-type Container struct {
+// BuildContainer is a container of the account that a build makes, opened with the account's key, which is asked for anew in each process and kept nowhere.
+type BuildContainer struct {
 	c    *Client
 	name string
 	box  *container.Client
@@ -74,7 +74,7 @@ type Container struct {
 }
 
 // OpenContainer asks for the account's address and key; nothing is sent to the container yet.
-func (c *Client) OpenContainer(ctx context.Context, group, account, name string) (*Container, error) {
+func (c *Client) OpenContainer(ctx context.Context, group, account, name string) (*BuildContainer, error) {
 	r, err := c.res.GetByID(ctx, c.storageID(group, account), storageVersion, nil)
 	if err != nil {
 		return nil, wrap(err, "look up storage account %s", account)
@@ -99,7 +99,7 @@ func (c *Client) OpenContainer(ctx context.Context, group, account, name string)
 	if err != nil {
 		return nil, wrap(err, "open container %s of %s", name, account)
 	}
-	return &Container{c, name, box, cred}, nil
+	return &BuildContainer{c, name, box, cred}, nil
 }
 
 // storageKey asks for an account's first key (rest/api/storagerp/storage-accounts/list-keys). The call is made by hand: it is the only
@@ -133,7 +133,7 @@ func (c *Client) storageKey(ctx context.Context, group, account string) (string,
 }
 
 // Create makes the container; one that is there is made. A new account's name may take a while until it can be resolved.
-func (b *Container) Create(ctx context.Context) error {
+func (b *BuildContainer) Create(ctx context.Context) error {
 	for wait := time.Second; ; wait *= 2 {
 		_, err := b.box.Create(ctx, nil)
 		err = wrap(err, "create a container for the build")
@@ -152,13 +152,13 @@ func (b *Container) Create(ctx context.Context) error {
 }
 
 // Put writes a blob in parts; one of that name is replaced.
-func (b *Container) Put(ctx context.Context, name string, r io.Reader) error {
+func (b *BuildContainer) Put(ctx context.Context, name string, r io.Reader) error {
 	_, err := b.box.NewBlockBlobClient(name).UploadStream(ctx, r, &blockblob.UploadStreamOptions{BlockSize: 8 << 20, Concurrency: 4})
 	return wrap(err, "upload to the build's storage account")
 }
 
 // ReadFrom reads at most 4 MiB of a blob from an offset on; nothing, when there is no blob or no more of it yet.
-func (b *Container) ReadFrom(ctx context.Context, name string, offset int64) ([]byte, error) {
+func (b *BuildContainer) ReadFrom(ctx context.Context, name string, offset int64) ([]byte, error) {
 	r, err := b.box.NewBlobClient(name).DownloadStream(ctx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: offset, Count: 4 << 20}})
 	if err != nil {
 		err = wrap(err, "read what the guest has written")
@@ -174,14 +174,14 @@ func (b *Container) ReadFrom(ctx context.Context, name string, offset int64) ([]
 }
 
 // Delete deletes a blob; one that is not there is deleted.
-func (b *Container) Delete(ctx context.Context, name string) error {
+func (b *BuildContainer) Delete(ctx context.Context, name string) error {
 	_, err := b.box.NewBlobClient(name).Delete(ctx, nil)
 	return gone(wrap(err, "delete a blob of the build"))
 }
 
 // Link is an address of one blob with a signature, a secret: HTTPS only, good for d. write lets its holder create the blob, write and
 // append to it, and read it; else only read.
-func (b *Container) Link(name string, write bool, d time.Duration) (string, error) {
+func (b *BuildContainer) Link(name string, write bool, d time.Duration) (string, error) {
 	p := sas.BlobPermissions{Read: true}
 	if write {
 		p = sas.BlobPermissions{Read: true, Add: true, Create: true, Write: true}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -137,6 +136,8 @@ func (a *app) exit(err error) int {
 // codeOf maps how a run ended to an exit code. What was left behind goes first: somebody has to do something about it.
 func codeOf(e *plan.RunError) int {
 	switch {
+	case e.Detached():
+		return exitDetached
 	case len(e.Left) > 0:
 		return exitLeftOver
 	case e.Outcome == plan.Cancelled:
@@ -158,10 +159,10 @@ func (a *app) root() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	f := root.PersistentFlags()
-	f.StringVar(&a.state, "state", "", "folder of the runs' journals (default: INGOT_STATE, or the user's state folder)")
+	f.StringVar(&a.state, "state", "", "where runs are kept: a folder, also on a share, or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX] (default: INGOT_STATE, or the user's state folder)")
 	f.StringVar(&a.cloud, "cloud", "", "sim (the simulated Azure) or azure; default: azure when a sign-in is configured, else sim")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	root.AddCommand(a.validateCmd(), a.inspectCmd(), a.convertCmd(), a.fmtCmd(), a.consoleCmd(), a.schemaCmd(), a.planCmd(), a.permissionsCmd(), a.buildCmd(), a.resumeCmd(), a.runsCmd(), a.statusCmd(), a.cancelCmd(), a.gcCmd(), a.exportCmd(), a.uploadCmd(), a.simCmd(), a.versionCmd())
+	root.AddCommand(a.validateCmd(), a.inspectCmd(), a.convertCmd(), a.fmtCmd(), a.consoleCmd(), a.schemaCmd(), a.planCmd(), a.permissionsCmd(), a.buildCmd(), a.resumeCmd(), a.waitCmd(), a.runsCmd(), a.statusCmd(), a.cancelCmd(), a.gcCmd(), a.exportCmd(), a.uploadCmd(), a.simCmd(), a.versionCmd())
 	for _, c := range root.Commands() {
 		c.Long = strings.TrimSpace(c.Long + "\n\n" + exitCodes)
 		if args := c.Args; args != nil {
@@ -174,26 +175,6 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	return root
-}
-
-// store is where runs live.
-func (a *app) store() plan.Store {
-	dir := a.state
-	if dir == "" {
-		dir = a.Getenv("INGOT_STATE")
-	}
-	if dir == "" {
-		base := a.Getenv("XDG_STATE_HOME")
-		if base == "" {
-			home := a.Getenv("HOME")
-			if home == "" {
-				home = a.Getenv("USERPROFILE")
-			}
-			base = filepath.Join(home, ".local", "state")
-		}
-		dir = filepath.Join(base, "ingot")
-	}
-	return plan.Store{Dir: filepath.Join(dir, "runs")}
 }
 
 func say(w io.Writer, format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,10 +21,12 @@ import (
 func (a *app) buildCmd() *cobra.Command {
 	var t templateFlags
 	var scenario, onError string
-	var force, skip bool
+	var force, skip, detach bool
 	var parallel int
 	c := &cobra.Command{
 		Use: "build PATH", Short: "Build the images of a template",
+		Example: "  ingot build --detach --state https://acct.blob.core.windows.net/avd .   # returns while the image is copied to its regions\n" +
+			"  ingot wait --state https://acct.blob.core.windows.net/avd RUN             # in a later job: its end, and its exit code",
 		Long: "Build checks the template, resolves what it leaves open (\"latest\", versions, sizes), makes a plan and carries it out.\n" +
 			"Ctrl-C stops the build and removes what it made; a second Ctrl-C leaves at once, and ingot resume goes on from there.",
 		Args: cobra.ExactArgs(1),
@@ -42,6 +46,12 @@ func (a *app) buildCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.mayDetach(ready, detach); err != nil {
+				for _, p := range ready {
+					p.session.close()
+				}
+				return err
+			}
 			if !cmd.Flags().Changed("on-error") {
 				how = ""
 			}
@@ -54,6 +64,7 @@ func (a *app) buildCmd() *cobra.Command {
 	f.BoolVar(&skip, "skip-preflight", false, "do not ask Azure first whether the build would be allowed and has room")
 	f.BoolVar(&force, "force", false, "replace an image or version that exists, once the new one is ready")
 	f.StringVar(&scenario, "scenario", "", "file that says what the simulated Azure holds and what goes wrong in it")
+	f.BoolVar(&detach, "detach", false, "return with exit code 5 once only what Azure does by itself is left to wait for; ingot wait RUN goes on")
 	a.addGuestsFlag(c)
 	f.IntVar(&parallel, "parallel-builds", 0, "how many images at once; 0 is all")
 	a.addProgressFlags(c)
@@ -125,13 +136,19 @@ func (a *app) runOne(ctx context.Context, in *interrupts, p *prepared, how plan.
 	if err := a.attended(p.plan); err != nil {
 		return err
 	}
-	store := a.store()
-	run, err := store.Create(p.plan)
+	store, err := a.store()
 	if err != nil {
 		return err
 	}
-	defer run.Close() //nolint:errcheck // every entry is on disk already
+	run, err := store.Create(ctx, p.plan)
+	if err != nil {
+		return err
+	}
+	defer run.Close() //nolint:errcheck // every entry is safe already
 	in.running(p.plan.Run)
+	if err := a.keepFiles(ctx, p.plan, run); err != nil {
+		return err // nothing has begun: the journal is empty
+	}
 	if how == "" {
 		how = onErrorIn(p.img)
 	}
@@ -170,11 +187,11 @@ func timeLimit(img *image.Image) time.Duration {
 }
 
 // runner is set up alike for a new run and a resumed one.
-func (a *app) runner(p *prepared, run *plan.RunFolder, how plan.OnError, show plan.Sink) *plan.Runner {
+func (a *app) runner(p *prepared, run plan.Held, how plan.OnError, show plan.Sink) *plan.Runner {
 	env := p.session.env(p.secrets)
 	env.Wait = a.wait
 	return &plan.Runner{
-		Actions: a.engine().Actions(env), Journal: a.journal(run), Clock: p.session.clock, Sink: show,
+		Actions: p.moved.elsewhere(a.engine().Actions(env)), Journal: a.journal(run), Lost: run.Lost(), Detach: p.detach, Clock: p.session.clock, Sink: show,
 		Redact: p.secrets.Redact, OnError: how, Ask: a.ask, Cancelled: run.CancelRequested,
 	}
 }
@@ -205,6 +222,11 @@ func (a *app) report(p *prepared, err error) {
 	}
 	var run *plan.RunError
 	if errors.As(err, &run) {
+		if run.Detached() {
+			say(a.Out, "")
+			say(a.Out, "run %s goes on by itself; see it to its end, from any machine that has the same --state:", p.plan.Run)
+			say(a.Out, "  ingot wait %s", p.plan.Run)
+		}
 		for _, l := range run.Left {
 			say(a.Err, "LEFT BEHIND by run %s: %s: %v", p.plan.Run, l.Title, l.Err)
 		}
@@ -251,10 +273,20 @@ func worst(errs []error) error {
 			list = append(list, e)
 		}
 	}
+	// A build that failed says more than one that goes on.
+	slices.SortStableFunc(list, func(x, y error) int { return cmp.Compare(detachedLast(x), detachedLast(y)) })
 	if len(list) <= 1 {
 		return errors.Join(list...)
 	}
 	return fmt.Errorf("%d of %d builds failed: %w", len(list), len(errs), errors.Join(list...))
+}
+
+func detachedLast(err error) int {
+	var run *plan.RunError
+	if errors.As(err, &run) && run.Detached() {
+		return 1
+	}
+	return 0
 }
 
 // interrupts turns signals into a cancelled context first, and an end second.

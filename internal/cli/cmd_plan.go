@@ -69,6 +69,11 @@ func printPlan(w io.Writer, p *plan.Plan) {
 		if critical[s.ID] {
 			star = "*"
 		}
+		if s.Alone {
+			star += "~"
+		} else {
+			star += " "
+		}
 		after := ""
 		if len(s.After) > 0 {
 			after = "after " + strings.Join(s.After, ", ")
@@ -85,13 +90,18 @@ func printPlan(w io.Writer, p *plan.Plan) {
 		default:
 			fate = "removed at the end"
 		}
-		say(w, "%s %-*s  %6s  %s", star, width, s.ID, short(s.Estimate), s.Title)
+		say(w, "%s%-*s  %6s  %s", star, width, s.ID, short(s.Estimate), s.Title)
 		if note := strings.Trim(after+"; "+fate, "; "); note != "" {
 			say(w, "  %-*s  %6s    %s", width, "", "", note)
 		}
 	}
 	say(w, "")
 	say(w, "* critical path: %s (%s with everything removed), by what Azure took in recorded builds", short(total), short(p.CriticalWithUndo()))
+	if at := p.Alone(); len(at) > 0 {
+		say(w, "~ goes on without a runner once Azure has begun it; every other step needs a runner. ingot build --detach returns at %s, after about %s", strings.Join(at, ", "), short(p.DetachAfter()))
+	} else {
+		say(w, "every step needs a runner: ingot build --detach is not possible")
+	}
 }
 
 // short prints a duration as people say it.

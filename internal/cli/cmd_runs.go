@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"text/tabwriter"
 	"time"
@@ -13,8 +14,12 @@ import (
 func (a *app) runsCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "runs", Short: "List runs", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			list, err := a.store().List()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			list, err := store.List(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -44,6 +49,8 @@ func stateOf(s plan.Summary) string {
 		return "running"
 	case s.Damaged != "":
 		return "journal damaged: " + s.Damaged
+	case s.Outcome == "" && s.Detached:
+		return "detached: ingot wait " + s.Run
 	case s.Outcome == "":
 		return "interrupted: ingot resume " + s.Run
 	case !s.Clean():
@@ -53,11 +60,20 @@ func stateOf(s plan.Summary) string {
 	}
 }
 
+// status reads how far a run is.
+func (a *app) status(ctx context.Context, run string) (plan.Status, error) {
+	store, err := a.store()
+	if err != nil {
+		return plan.Status{}, err
+	}
+	return store.Status(ctx, run)
+}
+
 func (a *app) statusCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "status RUN", Short: "Show how far a run is, step by step", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			st, err := a.store().Status(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			st, err := a.status(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -30,7 +30,7 @@ func (a *app) exportCmd() *cobra.Command {
 			if file == "" {
 				return usage("say where to: --vhd FILE")
 			}
-			st, err := a.store().Status(args[0])
+			st, err := a.status(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -55,7 +55,7 @@ func (a *app) exportCmd() *cobra.Command {
 			if built.Meta[metaCloud] == cloudServed && a.Getenv("INGOT_SIM") == "" {
 				a.Env = append(a.Env, "INGOT_SIM="+built.Meta[metaSim])
 			}
-			ready, err := a.reopen(ctx, built, &t)
+			ready, err := a.reopen(ctx, built, &t, nil, false)
 			if err != nil {
 				return err
 			}
@@ -144,7 +144,7 @@ func (a *app) transfer(ctx context.Context, in *interrupts, p *prepared, meta ma
 	if err != nil {
 		return err
 	}
-	p.plan, err = compile(engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Expires: 24 * time.Hour})
+	p.plan, err = compile(engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Expires: lifetime})
 	if err != nil {
 		return err
 	}

@@ -131,17 +131,33 @@ func simIdentity(id image.Identity) azure.Identity {
 
 // openServed uses a simulated Azure in another process: INGOT_SIM is its address, INGOT_SIM_CA its certificate authority.
 func (a *app) openServed(id image.Identity) (*session, error) {
+	client, base, err := a.simClient()
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.openSim(id, client, base, plan.WallClock{})
+	if err != nil {
+		return nil, err
+	}
+	s.kind, s.where = cloudServed, "the simulated Azure at "+base
+	s.dial = rehearsalDialer(sim.RemoteGuests(client, base))
+	s.close = client.CloseIdleConnections
+	return s, nil
+}
+
+// simClient reaches the simulated Azure that INGOT_SIM names.
+func (a *app) simClient() (client *http.Client, address string, err error) {
 	base, err := url.Parse(a.Getenv("INGOT_SIM"))
 	if err != nil || base.Host == "" {
-		return nil, usage("INGOT_SIM is not a URL: %q", a.Getenv("INGOT_SIM"))
+		return nil, "", usage("INGOT_SIM is not a URL: %q", a.Getenv("INGOT_SIM"))
 	}
 	pool := x509.NewCertPool()
 	pem, err := os.ReadFile(a.Getenv("INGOT_SIM_CA"))
 	if err != nil {
-		return nil, usage("cannot read the simulated Azure's certificate authority (INGOT_SIM_CA): %v", err)
+		return nil, "", usage("cannot read the simulated Azure's certificate authority (INGOT_SIM_CA): %v", err)
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usage("INGOT_SIM_CA holds no certificate: %s", a.Getenv("INGOT_SIM_CA"))
+		return nil, "", usage("INGOT_SIM_CA holds no certificate: %s", a.Getenv("INGOT_SIM_CA"))
 	}
 	d := &net.Dialer{Timeout: 5 * time.Second}
 	// Every host of the simulated Azure (management, login, NAME.vault) is the one socket.
@@ -151,15 +167,7 @@ func (a *app) openServed(id image.Identity) (*session, error) {
 		},
 		TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConnsPerHost: 16, ForceAttemptHTTP2: true,
 	}
-	client := &http.Client{Transport: transport}
-	s, err := a.openSim(id, client, base.String(), plan.WallClock{})
-	if err != nil {
-		return nil, err
-	}
-	s.kind, s.where = cloudServed, "the simulated Azure at "+base.String()
-	s.dial = rehearsalDialer(sim.RemoteGuests(client, base.String()))
-	s.close = transport.CloseIdleConnections
-	return s, nil
+	return &http.Client{Transport: transport}, base.String(), nil
 }
 
 // openEmbedded starts a simulated Azure in this process, in simulated time.

@@ -56,6 +56,7 @@ type templateFlags struct {
 	vars, varFiles, only, except  []string
 	warnUndeclared                bool
 	subscription, group, location string
+	path                          string // of a resumed run: the template, where it is elsewhere
 }
 
 func (t *templateFlags) add(c *cobra.Command) {

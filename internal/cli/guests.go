@@ -48,7 +48,7 @@ func (a *app) chooseGuests(images []*image.Image) error {
 }
 
 // guestsFolder is where rehearsals keep the disks of their machines, each in a folder of its own.
-func (a *app) guestsFolder() string { return filepath.Join(filepath.Dir(a.store().Dir), "guests") }
+func (a *app) guestsFolder() string { return filepath.Join(a.folder(), "guests") }
 
 // openHost makes this computer a host of real machines. Without a folder it gets one of its own, which goes with it.
 func (a *app) openHost(dir string, keep bool) (*qemu.Host, error) {

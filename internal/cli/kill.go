@@ -9,7 +9,7 @@ import (
 
 // journal is the run's journal. INGOT_TEST_KILL_AFTER=N lets the process kill itself with SIGKILL once N entries are on
 // disk: the test of resuming does that after every one of them.
-func (a *app) journal(run *plan.RunFolder) plan.Journal {
+func (a *app) journal(run plan.Held) plan.Journal {
 	n, err := strconv.Atoi(a.Getenv("INGOT_TEST_KILL_AFTER"))
 	if err != nil || n <= 0 {
 		return run

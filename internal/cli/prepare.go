@@ -31,7 +31,11 @@ const (
 	metaSub      = "subscription"
 	metaFacts    = "facts"  // what was asked of the world, as JSON
 	metaGuests   = "guests" // how real machines of a rehearsal ran
+	metaWork     = "work"   // the template, as seen from the working directory
 )
+
+// lifetime is how long what a build makes may stand before gc takes it for leaked.
+const lifetime = 24 * time.Hour
 
 // keptFlags are the template flags of a run, less the values of sensitive variables.
 type keptFlags struct {
@@ -46,6 +50,9 @@ type prepared struct {
 	plan    *plan.Plan
 	secrets *engine.Secrets
 	session *session
+	moved   *moved // files of a run that another machine began; nil: they are where the plan says
+	detach  bool   // let go once only what goes on alone is left
+	blind   bool   // without its template, so without its secrets
 }
 
 // prepare signs in, asks the world what the plans must know and makes them. All problems are shown at once.
@@ -136,7 +143,7 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		if err != nil {
 			return nil, err
 		}
-		p.plan, err = a.engine().Plan(p.img, facts[i], engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Replace: force, Expires: 24 * time.Hour})
+		p.plan, err = a.engine().Plan(p.img, facts[i], engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Replace: force, Expires: lifetime})
 		if err != nil {
 			return nil, err
 		}
@@ -150,6 +157,20 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		}
 		p.plan.Meta = map[string]string{metaFacts: string(asked), metaCloud: p.session.kind, metaTemplate: abs, metaCwd: a.Cwd, metaFlags: string(flags), metaImage: p.img.Name,
 			metaVersion: Version, metaSub: facts[i].Subscription}
+		if rel, err := filepath.Rel(a.Cwd, abs); err == nil {
+			p.plan.Meta[metaWork] = filepath.ToSlash(rel)
+		}
+		if a.stateAddress() != "" && p.session.kind != cloudEmbedded {
+			b, err := makeBundle(p, r.Files, a.Cwd)
+			if err != nil {
+				return nil, err
+			}
+			text, err := json.Marshal(b)
+			if err != nil {
+				return nil, err
+			}
+			p.plan.Meta[metaBundle] = string(text)
+		}
 		if p.session.host != nil {
 			p.plan.Meta[metaGuests] = "QEMU, " + acceleration(p.session.host)
 		}

@@ -348,7 +348,7 @@ func mapKeys[V any](m map[string]V) func(func(string) bool) {
 // locks finds what keeps a build from making or removing its things.
 func (p Preflight) locks(ctx context.Context) (l diag.List, err error) {
 	sub := "/subscriptions/" + p.Facts.Subscription
-	locks, err := p.Cloud.Locks(ctx, sub)
+	locks, err := p.Cloud.Locks(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -357,13 +357,13 @@ func (p Preflight) locks(ctx context.Context) (l diag.List, err error) {
 		work = groupID(p.Facts.Subscription, g)
 	}
 	for _, k := range locks {
-		at, readOnly := k.Scope(), strings.EqualFold(k.Properties.Level, "ReadOnly")
+		at, readOnly := k.Scope, strings.EqualFold(k.Level, "ReadOnly")
 		remedy := fmt.Sprintf("remove it for the build: az lock delete --ids %s", k.ID)
 		switch {
 		case within(work, at) && readOnly:
-			l.Errorf(p.Img.Pos, remedy, "lock %s on %s is ReadOnly: nothing can be made there", k.Name, at)
+			l.Errorf(p.Img.Pos, remedy, "lock %s on %s is ReadOnly: nothing can be made there", lastOf(k.ID), at)
 		case within(work, at):
-			l.Errorf(p.Img.Pos, remedy, "lock %s on %s forbids deleting: what the build makes could not be removed", k.Name, at)
+			l.Errorf(p.Img.Pos, remedy, "lock %s on %s forbids deleting: what the build makes could not be removed", lastOf(k.ID), at)
 		}
 		for _, t := range p.Img.Targets {
 			var target string
@@ -376,7 +376,7 @@ func (p Preflight) locks(ctx context.Context) (l diag.List, err error) {
 				target = groupID(p.Facts.Subscription, t.ResourceGroup)
 			}
 			if target != "" && readOnly && within(target, at) && !within(work, at) {
-				l.Errorf(p.Img.Pos, remedy, "lock %s on %s is ReadOnly: the image cannot be published there", k.Name, at)
+				l.Errorf(p.Img.Pos, remedy, "lock %s on %s is ReadOnly: the image cannot be published there", lastOf(k.ID), at)
 			}
 		}
 	}

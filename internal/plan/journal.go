@@ -104,6 +104,11 @@ func (j *FileJournal) Entries() ([]Entry, error) {
 // Close closes the file; every entry is on disk already.
 func (j *FileJournal) Close() error { return j.f.Close() }
 
+// ReadJournal reads a journal's text; name is for the error. It also answers where the whole lines end.
+func ReadJournal(r io.Reader, name string) (entries []Entry, size int64, err error) {
+	return readJournal(r, name)
+}
+
 // readJournal returns the whole entries and where they end. Damage anywhere but in the last line is an error.
 func readJournal(r io.Reader, name string) ([]Entry, int64, error) {
 	var out []Entry

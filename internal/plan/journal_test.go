@@ -63,14 +63,14 @@ func TestStore(t *testing.T) {
 	s := Store{Dir: filepath.Join(t.TempDir(), "runs")}
 	p := stepsOf(t, "a b>a")
 	p.Run, p.Made = "abcd2345", time.Now()
-	r, err := s.Create(p)
+	r, err := s.Create(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Open("abcd"); !errors.Is(err, ErrLocked) {
+	if _, err := s.Open(t.Context(), "abcd", nil); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second process: %v", err)
 	}
-	if live, err := s.RequestCancel("abcd"); !live || err != nil || !r.CancelRequested() {
+	if live, err := s.RequestCancel(t.Context(), "abcd"); !live || err != nil || !r.CancelRequested() {
 		t.Error(live, err)
 	}
 	rec := &recorder{fail: map[string]int{"b:undo": 1}}
@@ -81,15 +81,15 @@ func TestStore(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	list, err := s.List()
+	list, err := s.List(t.Context())
 	if err != nil || len(list) != 1 || list[0].Live || list[0].Clean() || list[0].Outcome != Succeeded {
 		t.Fatalf("%+v %v", list, err)
 	}
-	st, err := s.Status("abcd2345")
+	st, err := s.Status(t.Context(), "abcd2345")
 	if err != nil || st.Steps[1].State != "undo failed" || st.Steps[0].State != "undone" {
 		t.Fatalf("%+v %v", st, err)
 	}
-	r, err = s.Open("abcd2345")
+	r, err = s.Open(t.Context(), "abcd2345", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,10 +97,10 @@ func TestStore(t *testing.T) {
 	if err := (&Runner{Actions: map[string]Action{"any": rec}, Journal: r, Clock: WallClock{}}).CleanUp(t.Context()); err != nil {
 		t.Errorf("cleaning up again: %v", err)
 	}
-	if list, _ := s.List(); !list[0].Clean() {
+	if list, _ := s.List(t.Context()); !list[0].Clean() {
 		t.Errorf("%+v", list)
 	}
-	if _, err := s.Open("zz"); err == nil {
+	if _, err := s.Open(t.Context(), "zz", nil); err == nil {
 		t.Error("found a run that there is not")
 	}
 	info, err := os.Stat(filepath.Join(s.Dir, "abcd2345"))

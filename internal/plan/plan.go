@@ -42,6 +42,9 @@ type Step struct {
 	Estimate time.Duration `json:"estimate,omitempty"`
 	// UndoEstimate is the same for Undo.
 	UndoEstimate time.Duration `json:"undoEstimate,omitempty"`
+	// Alone says that once begun and accepted (its token saved) the step goes on without a runner, which only has to see how it
+	// ends: a copy of hours in the cloud. Every other step needs a process beside it.
+	Alone bool `json:"alone,omitempty"`
 	// Timeout bounds Do; zero means no bound.
 	Timeout time.Duration `json:"timeout,omitempty"`
 

@@ -130,7 +130,7 @@ func TestRunThatNeverBegan(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.Dir, "emptyone", journalFile), []byte(`{"seq":1,"ki`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	list, err := s.List()
+	list, err := s.List(t.Context())
 	if err != nil || len(list) != 2 {
 		t.Fatal(list, err)
 	}
@@ -145,7 +145,7 @@ func TestRunThatNeverBegan(t *testing.T) {
 func TestLookingIsNotHolding(t *testing.T) {
 	s := Store{Dir: t.TempDir()}
 	p := stepsOf(t, "a")
-	r, err := s.Create(p)
+	r, err := s.Create(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,13 +160,13 @@ func TestLookingIsNotHolding(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					isLive(dir)
+					isLive(dir, s.Lease)
 				}
 			}
 		})
 	}
 	for range 300 {
-		r, err := s.Open(p.Run)
+		r, err := s.Open(t.Context(), p.Run, nil)
 		if err != nil {
 			t.Error(err)
 			break

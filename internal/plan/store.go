@@ -1,39 +1,53 @@
 package plan
 
 import (
-	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
 
-// Store keeps runs, each in a folder of its own under Dir that only its owner may enter.
-type Store struct{ Dir string }
+// Store keeps runs, each in a folder of its own under Dir that only its owner may enter. Dir may be on a share: beside the
+// kernel's lock, which not every file system passes on to other machines, the holder gives signs of life in a file.
+type Store struct {
+	Dir   string
+	Lease Lease
+}
+
+var (
+	_ Runs  = Store{}
+	_ Held  = (*RunFolder)(nil)
+	_ Files = (*RunFolder)(nil)
+)
 
 // RunFolder is one run on disk, held by this process: nobody else can drive it meanwhile.
 type RunFolder struct {
 	*FileJournal
 	dir  string
 	lock *os.File
+	sign Sign // of this process
+	keep *Keeper
 }
 
 const (
 	journalFile = "journal.jsonl"
 	cancelFile  = "cancel"
 	lockFile    = "lock"
+	signFile    = "holder.json"
+	filesFolder = "files"
 )
 
 // ErrLocked means that another process drives the run.
 var ErrLocked = errors.New("another process is carrying it out")
 
 // Create makes the folder of a new run.
-func (s Store) Create(p *Plan) (*RunFolder, error) {
+func (s Store) Create(ctx context.Context, p *Plan) (Held, error) {
 	dir := filepath.Join(s.Dir, p.Run)
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot create the folder of runs: %w", err)
@@ -44,19 +58,20 @@ func (s Store) Create(p *Plan) (*RunFolder, error) {
 	if err := syncFolder(s.Dir); err != nil {
 		return nil, fmt.Errorf("cannot create the run's folder: %w", err)
 	}
-	return s.hold(dir)
+	return s.hold(ctx, dir, nil)
 }
 
-// Open takes hold of the run whose id is name or begins with it.
-func (s Store) Open(name string) (*RunFolder, error) {
+// Open takes hold of the run whose id is name or begins with it. A process of this machine that died has let go of it; one of
+// another machine that shares the folder is waited for as Runs says.
+func (s Store) Open(ctx context.Context, name string, notice func(string)) (Held, error) {
 	dir, err := s.find(name)
 	if err != nil {
 		return nil, err
 	}
-	return s.hold(dir)
+	return s.hold(ctx, dir, notice)
 }
 
-func (s Store) hold(dir string) (*RunFolder, error) {
+func (s Store) hold(ctx context.Context, dir string, notice func(string)) (_ *RunFolder, err error) {
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take hold of the run: %w", err)
@@ -66,18 +81,56 @@ func (s Store) hold(dir string) (*RunFolder, error) {
 		lock.Close()                       //nolint:errcheck // not ours
 		return nil, fmt.Errorf("cannot take hold of run %s: %w (process %s)", filepath.Base(dir), err, strings.TrimSpace(string(pid)))
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
 	err = lock.Truncate(0)
 	if err == nil {
 		_, err = fmt.Fprintf(lock, "%d\n", os.Getpid())
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot take hold of the run: %w", err), lock.Close())
+		return nil, fmt.Errorf("cannot take hold of the run: %w", err)
+	}
+	// That the lock is free says that no process of this machine has it; what other machines do, it may not say.
+	path := filepath.Join(dir, signFile)
+	me := Me(rand.Text())
+	before, err := readSign(path)
+	if err != nil {
+		return nil, err
+	}
+	if before.Beat != 0 && before.Host != me.Host {
+		look := func(context.Context) (Sign, bool, error) { s, err := readSign(path); return s, false, err }
+		if err := s.Lease.Outlast(ctx, filepath.Base(dir), before, notice, look); err != nil {
+			return nil, err
+		}
+	}
+	if err := writeSign(path, me); err != nil {
+		return nil, fmt.Errorf("cannot take hold of the run: %w", err)
 	}
 	j, err := OpenFileJournal(filepath.Join(dir, journalFile))
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, err
 	}
-	return &RunFolder{FileJournal: j, dir: dir, lock: lock}, nil
+	r := &RunFolder{FileJournal: j, dir: dir, lock: lock, sign: me}
+	r.keep = s.Lease.Keep(func(context.Context) error {
+		now, err := readSign(path)
+		if err != nil {
+			return err
+		}
+		if now.ID != r.sign.ID {
+			return ErrLost
+		}
+		next := r.sign
+		next.Beat++
+		if err := writeSign(path, next); err != nil {
+			return err
+		}
+		r.sign = next
+		return nil
+	})
+	return r, nil
 }
 
 // takeLockSoon takes the lock although somebody may be looking, this instant, whether it is taken.
@@ -98,8 +151,51 @@ func takeLockSoon(f *os.File) error {
 // looks is how often a lock is tried; a look lasts some microseconds.
 const looks = 20
 
+// Lost is closed when another process has the run, or the folder could not be reached for too long.
+func (r *RunFolder) Lost() <-chan struct{} { return r.keep.Lost() }
+
 // Close lets go of the run.
-func (r *RunFolder) Close() error { return errors.Join(r.FileJournal.Close(), r.lock.Close()) }
+func (r *RunFolder) Close() error {
+	r.keep.Close()
+	var err error
+	select {
+	case <-r.keep.Lost(): // the sign is somebody else's
+	default:
+		last := r.sign
+		last.Beat = 0
+		err = writeSign(filepath.Join(r.dir, signFile), last)
+	}
+	return errors.Join(err, r.FileJournal.Close(), r.lock.Close())
+}
+
+// PutFile keeps a file beside the journal.
+func (r *RunFolder) PutFile(_ context.Context, name string, in io.Reader, size int64) error {
+	dir := filepath.Join(r.dir, filesFolder)
+	path := filepath.Join(dir, filepath.Base(name))
+	if info, err := os.Stat(path); err == nil && info.Size() == size {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot keep a file with the run: %w", err)
+	}
+	f, err := os.OpenFile(path+".part", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot keep a file with the run: %w", err)
+	}
+	_, err = io.Copy(f, in)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(path+".part", path)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot keep a file with the run: %w", err)
+	}
+	return nil
+}
+
+// GetFile reads a file that PutFile kept.
+func (r *RunFolder) GetFile(_ context.Context, name string) (io.ReadCloser, error) {
+	return os.Open(filepath.Join(r.dir, filesFolder, filepath.Base(name)))
+}
 
 // Plan is the run's plan, from its journal.
 func (r *RunFolder) Plan() (*Plan, error) {
@@ -117,7 +213,7 @@ func (r *RunFolder) CancelRequested() bool {
 }
 
 // Abandon ends a run of which nothing can be left, without undoing anything.
-func (r *RunFolder) Abandon(reason string) error {
+func Abandon(r Held, reason string) error {
 	entries, err := r.Entries()
 	if err != nil {
 		return err
@@ -176,51 +272,40 @@ func (s Store) names() ([]string, error) {
 	return out, nil
 }
 
-// RequestCancel asks the process that carries the run to stop and undo; live is false when there is no such process, and
-// then nothing will happen unless the caller resumes the run itself.
-func (s Store) RequestCancel(name string) (live bool, err error) {
+// RequestCancel leaves the mark.
+func (s Store) RequestCancel(_ context.Context, name string) (live bool, err error) {
 	dir, err := s.find(name)
 	if err != nil {
 		return false, err
 	}
-	if !isLive(dir) {
-		return false, nil
-	}
 	if err := os.WriteFile(filepath.Join(dir, cancelFile), nil, 0o600); err != nil {
 		return false, fmt.Errorf("cannot ask for the end of run %s: %w", name, err)
 	}
-	return true, nil
+	return isLive(dir, s.Lease), nil
 }
 
-// isLive reports whether a process holds the run.
-func isLive(dir string) bool {
+// isLive reports whether a process holds the run: one of this machine, by its lock, or one of another, by its sign.
+func isLive(dir string, l Lease) bool {
 	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR, 0o600)
 	if err != nil {
 		return false
 	}
-	defer lock.Close() //nolint:errcheck // closing gives the lock back
-	return errors.Is(lookAtLock(lock), ErrLocked)
+	err = lookAtLock(lock)
+	lock.Close() //nolint:errcheck // closing gives the lock back
+	if errors.Is(err, ErrLocked) {
+		return true
+	}
+	path := filepath.Join(dir, signFile)
+	sign, err := readSign(path)
+	if err != nil || sign.Beat == 0 || sign.Host == Me("").Host {
+		return false
+	}
+	info, err := os.Stat(path)
+	return err == nil && time.Since(info.ModTime()) < l.length() // for showing only: the share's clock is another
 }
-
-// Summary is a run in one line.
-type Summary struct {
-	Run      string            `json:"run"`
-	Title    string            `json:"title"`
-	Started  time.Time         `json:"started"`
-	Last     time.Time         `json:"last"` // the last entry
-	Live     bool              `json:"live"` // a process carries it
-	Outcome  Outcome           `json:"outcome,omitempty"`
-	Error    string            `json:"error,omitempty"`
-	Finished bool              `json:"finished"` // everything that had to be undone is
-	Damaged  string            `json:"damaged,omitempty"`
-	Meta     map[string]string `json:"meta,omitempty"`
-}
-
-// Clean reports whether nothing is left to do for the run.
-func (s Summary) Clean() bool { return s.Finished }
 
 // List sums up all runs, the newest first. A run whose journal cannot be read is listed as damaged.
-func (s Store) List() ([]Summary, error) {
+func (s Store) List(context.Context) ([]Summary, error) {
 	names, err := s.names()
 	if err != nil {
 		return nil, err
@@ -233,27 +318,12 @@ func (s Store) List() ([]Summary, error) {
 		}
 		out = append(out, st.Summary)
 	}
-	slices.SortFunc(out, func(a, b Summary) int { return cmp.Or(b.Started.Compare(a.Started), strings.Compare(a.Run, b.Run)) })
+	SortSummaries(out)
 	return out, nil
 }
 
-// Status is a run step by step.
-type Status struct {
-	Summary
-	Steps []StepStatus `json:"steps"`
-}
-
-// StepStatus is how far one step is: waiting, running (or interrupted, when no process is at it), done, failed, undoing,
-// undone, undo failed.
-type StepStatus struct {
-	Step  Step          `json:"step"`
-	State string        `json:"state"`
-	Took  time.Duration `json:"took"`
-	Error string        `json:"error,omitempty"`
-}
-
 // Status reads how far a run is; another process may be carrying it on.
-func (s Store) Status(name string) (Status, error) {
+func (s Store) Status(_ context.Context, name string) (Status, error) {
 	dir, err := s.find(name)
 	if err != nil {
 		return Status{}, err
@@ -266,54 +336,5 @@ func (s Store) status(dir string) (Status, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Status{}, err
 	}
-	if len(entries) == 0 { // its process died, or has yet to begin
-		live := isLive(dir)
-		return Status{Summary: Summary{Run: filepath.Base(dir), Live: live, Finished: !live}}, nil
-	}
-	p, err := planOf(entries)
-	if err != nil {
-		return Status{}, err
-	}
-	st := Status{Summary: Summary{Run: p.Run, Title: p.Title, Started: entries[0].Time, Last: entries[len(entries)-1].Time, Live: isLive(dir), Meta: p.Meta}}
-	at := map[string]int{}
-	for i, step := range p.Steps {
-		at[step.ID] = i
-		st.Steps = append(st.Steps, StepStatus{Step: step, State: "waiting"})
-	}
-	begun := map[string]time.Time{}
-	for _, e := range entries {
-		i, ok := at[e.Step]
-		if !ok {
-			switch e.Kind {
-			case EntryVerdict:
-				st.Outcome, st.Error = e.Outcome, e.Error
-			case EntryFinished:
-				st.Finished = true
-			}
-			continue
-		}
-		step := &st.Steps[i]
-		switch e.Kind {
-		case EntryStart:
-			begun[e.Step] = e.Time
-			step.State, step.Error = "running", ""
-			if !st.Live {
-				step.State = "interrupted"
-			}
-		case EntryDone:
-			step.State, step.Took = "done", e.Time.Sub(begun[e.Step])
-		case EntryFailed:
-			step.State, step.Took, step.Error = "failed", e.Time.Sub(begun[e.Step]), e.Error
-		case EntryUndo:
-			step.State = "undoing"
-			if !st.Live {
-				step.State = "undo interrupted"
-			}
-		case EntryUndone:
-			step.State = "undone"
-		case EntryUndoFailed:
-			step.State, step.Error = "undo failed", e.Error
-		}
-	}
-	return st, nil
+	return StatusOf(filepath.Base(dir), entries, isLive(dir, s.Lease))
 }

@@ -2,9 +2,12 @@ package plan
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // startEarlyUndo begins the undoing of scratch steps that nothing needs any more. The lock is held.
@@ -123,7 +126,7 @@ func (x *execution) cleanUp(ctx context.Context) []LeftOver {
 	for {
 		for _, s := range x.plan.Steps {
 			rec := x.recs[s.ID]
-			if !open[s.ID] || rec.undoing || len(blocked[s.ID]) > 0 {
+			if !open[s.ID] || rec.undoing || len(blocked[s.ID]) > 0 || x.lost() {
 				continue
 			}
 			rec.undoing = true
@@ -180,19 +183,67 @@ func (x *execution) blockers(open map[string]bool) map[string]map[string]bool {
 	return out
 }
 
+// undoGrace is how long an Undo may go on after its context has ended before it is left behind.
+const undoGrace = 30 * time.Second
+
+// bounded calls an Undo and does not wait for one that ignores the end of its context: the rest is removed all the same. What
+// is left behind that way can neither say nor journal anything any more.
+func (x *execution) bounded(ctx context.Context, t *Task, undo func(context.Context, *Task) error) error {
+	var gone atomic.Bool
+	say, save := t.say, t.save
+	t.say = func(e Event) {
+		if !gone.Load() {
+			say(e)
+		}
+	}
+	t.save = func(raw json.RawMessage) error {
+		if gone.Load() {
+			return errLeftBehind
+		}
+		return save(raw)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- guard(func() error { return undo(ctx, t) }) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	late, stop := context.WithCancel(context.Background())
+	defer stop()
+	waited := make(chan struct{})
+	go func() {
+		x.Clock.Sleep(late, undoGrace) //nolint:errcheck // either way the wait is over
+		close(waited)
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-waited:
+		gone.Store(true)
+		return errLeftBehind
+	}
+}
+
+var errLeftBehind = errors.New("the removal does not end and is not waited for any longer")
+
 // undo undoes one step under a time limit of its own.
 func (x *execution) undo(ctx context.Context, rec *record, outcome Outcome) error {
 	limit := x.UndoTimeout
 	if limit == 0 {
 		limit = DefaultUndoTimeout
 	}
-	ctx, stop := Within(context.WithoutCancel(ctx), x.Clock, limit, fmt.Errorf("time limit of %s reached", limit))
+	over := fmt.Errorf("time limit of %s reached", limit)
+	ctx, stop := Within(context.WithoutCancel(ctx), x.Clock, limit, over)
 	defer stop()
+	ctx, drop := context.WithCancelCause(ctx)
+	defer drop(nil)
+	defer context.AfterFunc(x.held, func() { drop(ErrLost) })()
 	// A journal that cannot be written does not keep us from removing what we know of.
 	x.log(Entry{Kind: EntryUndo, Step: rec.step.ID}) //nolint:errcheck // kept in x.broken
 	begun := x.Clock.Now()
 	x.say(Event{Kind: UndoStarted, Step: rec.step.ID, Title: rec.step.Title})
-	err := guard(func() error { return rec.action.Undo(ctx, x.task(rec, outcome)) })
+	err := x.bounded(ctx, x.task(rec, outcome), rec.action.Undo)
 	if err != nil && ctx.Err() != nil {
 		err = because(err, context.Cause(ctx))
 	}

@@ -85,7 +85,7 @@ type Azure struct {
 	held       map[string]held // what reads that are behind show, by lower-case id
 	kinds      map[string]*kind
 	principals []*principal
-	tokens     map[string]*principal
+	tokens     map[string]holding
 	key        *ecdsa.PrivateKey
 	vaults     map[string]*vaultStore // by lower-case vault name
 	faults     []*activeFault
@@ -208,7 +208,7 @@ func New(c Config) (*Azure, error) {
 		c.Tenant = DefaultTenant
 	}
 	w := &Azure{cfg: c, clock: c.Clock, resources: map[string]*resource{}, operations: map[string]*operation{}, kinds: map[string]*kind{},
-		tokens: map[string]*principal{}, vaults: map[string]*vaultStore{}, throttles: map[string]*bucket{}, guests: map[string]string{},
+		tokens: map[string]holding{}, vaults: map[string]*vaultStore{}, throttles: map[string]*bucket{}, guests: map[string]string{},
 		byType: map[string]*index{}, touched: map[string]bool{}, stop: make(chan struct{})}
 	for _, k := range kinds() {
 		w.kinds[strings.ToLower(k.typ)] = &k

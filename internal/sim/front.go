@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -193,6 +194,9 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 	q := &request{method: r.Method, path: path, query: r.URL.Query(), base: baseOf(r)}
 	q.who = w.bearer(r)
 	if q.who == nil {
+		if old := w.expired(r, q.base); old != nil {
+			return old, false
+		}
 		return &reply{status: 401, header: map[string]string{"WWW-Authenticate": fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="The authentication failed because of missing 'Authorization' header."`, q.base, w.cfg.Tenant)},
 			body: map[string]any{"error": map[string]any{"code": "AuthenticationFailed", "message": "Authentication failed. The 'Authorization' header is missing."}}}, false
 	}
@@ -481,12 +485,17 @@ func (w *Azure) listResources(q *request, scope string) *reply {
 			keys = append(keys, r.low)
 		}
 	}
+	// $expand takes createdTime, changedTime and provisioningState (rest/api/resources/resources/list).
+	expand := strings.Split(strings.ReplaceAll(q.query.Get("$expand"), " ", ""), ",")
 	var out []any
 	for _, key := range keys {
 		r := w.resources[key]
 		b := map[string]any{"id": r.id, "name": r.name, "type": r.typ, "location": r.location}
 		if r.tags != nil {
 			b["tags"] = r.tags
+		}
+		if slices.Contains(expand, "createdTime") {
+			b["createdTime"] = stamp(r.created)
 		}
 		out = append(out, b)
 	}

@@ -19,6 +19,8 @@ type Scenario struct {
 	Resources []Seeded `json:"resources,omitempty"`
 	// accounts to sign in with, beside the one that every simulation has.
 	Principals []Account `json:"principals,omitempty"`
+	// issuers of tokens that accounts are federated with, and their public keys.
+	Issuers []Issuer `json:"issuers,omitempty"`
 	// how long a new role assignment has no effect yet, as "30s"; absent: it has at once.
 	RoleDelay Duration `json:"roleDelay,omitempty"`
 	// providers that the subscription is not registered to use, such as Microsoft.VirtualMachineImages.
@@ -104,6 +106,28 @@ type Account struct {
 	Secret string `json:"secret"`
 	// its roles, each at a scope; absent: Owner of the subscription.
 	Roles []Assignment `json:"roles"`
+	// certificates (PEM) that it may sign in with, beside its secret.
+	Certificates []string `json:"certificates,omitempty"`
+	// whose tokens it may be signed in with: GitHub's, Azure DevOps', a cluster's.
+	Federated []Federation `json:"federated,omitempty"`
+}
+
+// Federation lets tokens of an issuer sign in as an account (a federated identity credential).
+type Federation struct {
+	// who signs: "https://token.actions.githubusercontent.com".
+	Issuer string `json:"issuer"`
+	// whom: "repo:contoso/images:ref:refs/heads/main".
+	Subject string `json:"subject"`
+	// for whom; absent: api://AzureADTokenExchange.
+	Audience string `json:"audience,omitempty"`
+}
+
+// Issuer is somebody outside who signs tokens, with the keys that he publishes: the simulation asks nobody.
+type Issuer struct {
+	// as it stands in the tokens' iss.
+	URL string `json:"url"`
+	// his public keys as a JSON Web Key Set: {"keys": [{"kty": "RSA", "kid": …, "n": …, "e": …}]}.
+	Keys json.RawMessage `json:"keys"`
 }
 
 // Fault makes one matching call of Resource Manager go wrong.
@@ -176,7 +200,7 @@ func (w *Azure) apply(s *Scenario) error {
 				return fmt.Errorf("cannot give %s the role %q: the scenario has no role of that name", a.Name, x.Role)
 			}
 		}
-		w.AddPrincipal(Principal{Name: a.Name, ClientID: a.ClientID, Secret: a.Secret, Roles: a.Roles})
+		w.AddPrincipal(Principal{Name: a.Name, ClientID: a.ClientID, Secret: a.Secret, Roles: a.Roles, Certificates: a.Certificates, Federated: a.Federated})
 	}
 	for _, t := range s.AcceptedTerms {
 		p := strings.Split(t, ":")

@@ -20,6 +20,14 @@ type Principal struct {
 	Name, ClientID, Secret string
 	ObjectID               string       // default: derived from the client id
 	Roles                  []Assignment // default: Owner of the subscription
+	Certificates           []string     // PEM: what it may sign client assertions with
+	Federated              []Federation // whose tokens it may be signed in with
+}
+
+// holding is a token that was issued: whose it is, and until when.
+type holding struct {
+	who   *principal
+	until time.Time // of the simulation's clock
 }
 
 type principal struct {
@@ -105,8 +113,11 @@ func (w *Azure) token(tenant string, form url.Values) *reply {
 	if p == nil {
 		return oauthError(400, "unauthorized_client", "AADSTS700016: Application with identifier '"+form.Get("client_id")+"' was not found in the directory '"+w.cfg.Tenant+"'.", 700016)
 	}
-	// An assertion is accepted for what it says it is: no certificate is registered here to check it against.
-	if form.Get("client_assertion") == "" && form.Get("client_secret") != p.Secret {
+	if assertion := form.Get("client_assertion"); assertion != "" {
+		if bad := w.checkAssertion(p, assertion); bad != nil {
+			return bad
+		}
+	} else if form.Get("client_secret") != p.Secret {
 		return oauthError(401, "invalid_client", "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '"+p.ClientID+"'.", 7000215)
 	}
 	audience := form.Get("resource")
@@ -120,6 +131,16 @@ func (w *Azure) token(tenant string, form url.Values) *reply {
 	now := w.clock.Now()
 	return &reply{status: 200, body: map[string]any{"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": t,
 		"expires_on": strconv.FormatInt(now.Add(time.Hour).Unix(), 10), "not_before": strconv.FormatInt(now.Unix(), 10), "resource": audience}}
+}
+
+// tokenLife is how long an access token is good for, as its holder sees it: "expires_in": 3599. A scaled clock runs faster than its
+// holder's, so that the time is scaled too; Azure itself draws 60 to 90 minutes
+// (learn.microsoft.com/entra/identity-platform/configurable-token-lifetimes).
+func (w *Azure) tokenLife() time.Duration {
+	if c, ok := w.clock.(ScaledClock); ok && c.Factor > 1 {
+		return time.Duration(float64(time.Hour) * c.Factor)
+	}
+	return time.Hour
 }
 
 // issue signs a token and remembers whose it is.
@@ -140,7 +161,7 @@ func (w *Azure) issue(p *principal, audience string) (string, error) {
 		return base64.RawURLEncoding.EncodeToString(raw)
 	}
 	text := part(map[string]any{"typ": "JWT", "alg": "ES256", "kid": "sim"}) + "." + part(map[string]any{
-		"aud": audience, "iss": "https://sts.windows.net/" + w.cfg.Tenant + "/", "iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+		"aud": audience, "iss": "https://sts.windows.net/" + w.cfg.Tenant + "/", "iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(w.tokenLife()).Unix(),
 		"appid": p.ClientID, "oid": p.ObjectID, "sub": p.ObjectID, "tid": w.cfg.Tenant, "idtyp": "app", "ver": "1.0", "uti": w.uuid()})
 	sum := sha256.Sum256([]byte(text))
 	a, b, err := ecdsa.Sign(rand.Reader, w.key, sum[:])
@@ -152,7 +173,7 @@ func (w *Azure) issue(p *principal, audience string) (string, error) {
 	if len(w.tokens) > 10000 {
 		clear(w.tokens) // they can be read again
 	}
-	w.tokens[token] = p
+	w.tokens[token] = holding{p, now.Add(w.tokenLife())}
 	return token, nil
 }
 
@@ -175,41 +196,64 @@ func (w *Azure) bearer(r *http.Request) *principal {
 	return w.holder(t)
 }
 
-// holder is whose token it is; nil: nobody's.
+// holder is whose token it is; nil: nobody's, or one that has expired.
 func (w *Azure) holder(t string) *principal {
-	if p := w.tokens[t]; p != nil {
-		return p
+	h := w.holding(t)
+	if h.who == nil || w.clock.Now().After(h.until) {
+		return nil
 	}
-	p := w.verify(t)
-	if p != nil {
-		w.tokens[t] = p
-	}
-	return p
+	return h.who
 }
 
-// verify reads a token that was signed before the process was started again, or that is no longer remembered. Tokens do not
-// expire: in a clock that runs faster than their holder's they would within a minute.
-func (w *Azure) verify(token string) *principal {
+func (w *Azure) holding(t string) holding {
+	if h := w.tokens[t]; h.who != nil {
+		return h
+	}
+	h := w.verify(t)
+	if h.who != nil {
+		w.tokens[t] = h
+	}
+	return h
+}
+
+// expired answers a call whose token was good once (words: microsoft/foundry-dev-tools#461); nil where it is none.
+func (w *Azure) expired(r *http.Request, base string) *reply {
+	t, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	h := w.holding(t)
+	if !ok || h.who == nil {
+		return nil
+	}
+	at := func(t time.Time) string { return t.UTC().Format("1/2/2006 3:04:05 PM") }
+	text := "The access token expiry UTC time '" + at(h.until) + "' is earlier than current UTC time '" + at(w.clock.Now()) + "'."
+	return &reply{status: 401, header: map[string]string{"WWW-Authenticate": `Bearer authorization_uri="` + base + "/" + w.cfg.Tenant + `", error="invalid_token", error_description="` + text + `"`},
+		body: map[string]any{"error": map[string]any{"code": "ExpiredAuthenticationToken", "message": text}}}
+}
+
+// verify reads a token that was signed before the process was started again, or that is no longer remembered.
+func (w *Azure) verify(token string) holding {
 	body, sig, ok := cutLast(token, ".")
 	raw, err := base64.RawURLEncoding.DecodeString(sig)
 	if !ok || err != nil || len(raw) != 64 || w.key == nil {
-		return nil
+		return holding{}
 	}
 	sum := sha256.Sum256([]byte(body))
 	if !ecdsa.Verify(&w.key.PublicKey, sum[:], new(big.Int).SetBytes(raw[:32]), new(big.Int).SetBytes(raw[32:])) {
-		return nil
+		return holding{}
 	}
 	_, claims, _ := strings.Cut(body, ".")
-	var c struct{ Oid string }
+	var c struct {
+		Oid string
+		Exp int64
+	}
 	if raw, err = base64.RawURLEncoding.DecodeString(claims); err != nil || json.Unmarshal(raw, &c) != nil {
-		return nil
+		return holding{}
 	}
 	for _, p := range w.principals {
 		if p.ObjectID == c.Oid {
-			return p
+			return holding{p, time.Unix(c.Exp, 0)}
 		}
 	}
-	return nil
+	return holding{}
 }
 
 func cutLast(s, sep string) (before, after string, ok bool) {

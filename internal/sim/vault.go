@@ -19,6 +19,7 @@ type vaultStore struct {
 	softDeleted        bool
 	since              time.Time // it was deleted
 	policies           []any
+	tags               map[string]any // the resource's, when it was deleted
 }
 
 type secret struct {
@@ -81,7 +82,7 @@ func fillVault(w *Azure, r *resource, in ask) {
 // goneVault: a deleted vault can be recovered until it is purged.
 func goneVault(w *Azure, r *resource) {
 	if s := w.vaults[strings.ToLower(r.name)]; s != nil {
-		s.softDeleted, s.since = true, w.clock.Now()
+		s.softDeleted, s.since, s.tags = true, w.clock.Now(), copyMap(r.tags)
 		w.touch("vault", strings.ToLower(r.name))
 	}
 }
@@ -124,9 +125,14 @@ func (w *Azure) vaultDeleted(q *request, parts, low []string) *reply {
 	return nil
 }
 
+// deletedVault shows the tags that the vault had ("Tags of the original vault": rest/api/keyvault/vaults, DeletedVaultProperties).
 func (w *Azure) deletedVault(s *vaultStore) map[string]any {
+	tags := s.tags
+	if tags == nil {
+		tags = map[string]any{}
+	}
 	return map[string]any{"id": "/subscriptions/" + w.cfg.Subscription + "/providers/Microsoft.KeyVault/locations/" + s.location + "/deletedVaults/" + s.name, "name": s.name,
-		"type": "Microsoft.KeyVault/deletedVaults", "properties": map[string]any{"vaultId": s.id, "location": s.location, "tags": map[string]any{},
+		"type": "Microsoft.KeyVault/deletedVaults", "properties": map[string]any{"vaultId": s.id, "location": s.location, "tags": tags,
 			"deletionDate": s.since.UTC().Format(time.RFC3339), "scheduledPurgeDate": s.since.AddDate(0, 0, 90).UTC().Format(time.RFC3339)}}
 }
 

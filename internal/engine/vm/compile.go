@@ -60,6 +60,8 @@ func (c *compiler) add(s plan.Step, args any) {
 			s.Timeout = c.img.Machine.APITimeout
 		}
 	}
+	// Once accepted, Azure captures and copies by itself: nobody needs to be there until it has ended.
+	s.Alone = s.Kind == "gallery" || s.Kind == "managed-image"
 	if s.Scope == "" {
 		s.Scope = plan.Scratch
 	}

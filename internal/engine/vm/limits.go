@@ -50,7 +50,6 @@ func limits(img *image.Image) diag.List {
 	}
 	no(img.Engine.Name == "aib", img.Pos, `set name = "vm" in the engine block`, "Azure Image Builder as the engine")
 	no(img.Managed.AutoRun == "Enabled", img.Pos, "leave autoRun out: ingot build runs it", "autoRun")
-	no(img.Engine.Detach, img.Pos, "leave detach out", "detached builds")
 	no(img.Managed.Workload != nil || img.Managed.VMBoot == "Enabled", img.Pos, "leave optimize out", "the managed service's optimisation of the image")
 	windowsOnly := []string{"powershell", "windows-shell", "windows-restart", "windows-update", "dsc"}
 	for _, p := range slices.Concat(img.Provision, img.Cleanup) {

@@ -180,7 +180,7 @@ func (c commandsOf) End(ctx context.Context, name string) error {
 // storeOf is the build's container. Every address it gives out is hidden from then on.
 type storeOf struct {
 	b   *build
-	box *azure.Container
+	box *azure.BuildContainer
 }
 
 // Put writes a blob.
