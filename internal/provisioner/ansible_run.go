@@ -335,6 +335,9 @@ func (p *Ansible) credentials(to Connection, through *relay, dir string) (map[st
 		vars["ansible_password"] = to.Password
 		return vars, os.WriteFile(ca, through.CA, 0o600)
 	}
+	// Packer's templates switch this off by a variable of the environment, since its proxy has a key that nobody knows; ours is known, and
+	// a variable of the host counts for more (Ansible's documentation, ansible.builtin.ssh connection: host_key_checking).
+	vars["ansible_host_key_checking"], vars["ansible_ssh_host_key_checking"] = true, true
 	known := filepath.Join(dir, "known_hosts")
 	if to.HostKey == "" {
 		return nil, errors.New("the guest's host key is not known")

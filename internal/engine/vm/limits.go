@@ -61,6 +61,10 @@ func limits(img *image.Image) diag.List {
 			l.Errorf(p.Pos, "use a powershell provisioner", "provisioner shell is for Linux guests; os_type is Windows")
 			continue
 		}
+		if p.Type == "ansible" && img.Communicator.Kind == "runcommand" {
+			l.Errorf(p.Pos, `use ansible-local, or communicator = "ssh" or "winrm"`, "provisioner ansible signs in to the guest itself, and communicator runcommand leaves no port open for it")
+			continue
+		}
 		if img.OS == image.Windows && p.Type == "ansible-local" {
 			l.Errorf(p.Pos, "use ansible, which runs on this machine", "provisioner ansible-local is for Linux guests, since Ansible does not run on Windows; os_type is Windows")
 			continue
