@@ -4,8 +4,8 @@ $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 $a = ConvertFrom-Json '{{args}}'
 
-function Say($event, $more = @{}) {
-    $line = @{ event = $event }
+function Say($what, $more = @{}) {
+    $line = @{ event = $what }
     foreach ($k in $more.Keys) { $line[$k] = $more[$k] }
     [Console]::Out.WriteLine('#ingot:update ' + (ConvertTo-Json $line -Compress))
 }
