@@ -113,7 +113,7 @@ func (c *compiler) overSSH() bool { return c.windows() && c.img.Communicator.Kin
 type openSSHArgs struct{ Extension azure.OpenSSH }
 
 // openSSH plans how SSH comes into a Windows machine of the marketplace: OpenSSH Server is off there or not installed. An image of one's own is
-// expected to bring it, and custom_script is how Packer's users install it themselves (docs/decisions/0011-windows-over-ssh.md).
+// expected to bring it, and custom_script is how Packer's users install it themselves (docs/decisions/0013-windows-over-ssh.md).
 func (c *compiler) openSSH() {
 	if _, marketplace := c.img.Source.(image.Marketplace); !c.overSSH() || !marketplace || !c.img.Machine.CustomScript.IsZero() {
 		return
