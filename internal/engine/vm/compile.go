@@ -129,7 +129,7 @@ func (c *compiler) around() {
 		return
 	}
 	c.add(certificate, certificateArgs{Host: n.Computer, Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
-		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(24 * time.Hour)})
+		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(cmp.Or(m.KeyVault.Expires, 24*time.Hour))})
 	c.network()
 }
 

@@ -66,7 +66,8 @@ func (m *machine) openWinRM(given *tls.Certificate) (sum string, err error) {
 		return sum, nil
 	}
 	m.mu.Unlock()
-	if given == nil {
+	late := given == nil // at its start, whoever starts the machine looks at Addr
+	if late {
 		if given, err = selfSigned(m.c.Computer, m.now()); err != nil {
 			return "", err
 		}
@@ -89,7 +90,7 @@ func (m *machine) openWinRM(given *tls.Certificate) (sum string, err error) {
 	m.mu.Unlock()
 	secure := tls.NewListener(&gate{l, m}, &tls.Config{Certificates: []tls.Certificate{*given}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
 	m.spawn(func() { _ = server.Serve(secure) })
-	if m.c.Listening != nil {
+	if late && m.c.Listening != nil {
 		m.c.Listening(addr)
 	}
 	return sum, nil
