@@ -234,6 +234,9 @@ func fillVM(w *Azure, r *resource, in ask) {
 		return
 	}
 	c, generation, _, plan, exact, _ := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
+	if c.isReal() && w.cfg.Machines == nil && c.windows { // bytes that nobody here can start: the guest is a model, as those of the marketplace are
+		c.image, c.made, c.disk = "", "", guest.NewDisk()
+	}
 	if c.disk != nil {
 		c.disk = c.disk.Clone()
 	}

@@ -44,6 +44,7 @@ func world() *sim.Scenario {
 		definition("win", "Windows", "Generalized", "V2", "TrustedLaunchSupported", nil), definition("win1", "Windows", "Generalized", "V1", "", nil), definition("cvm", "Windows", "Generalized", "V2", "ConfidentialVM", nil),
 		definition("bought", "Windows", "Generalized", "V2", "TrustedLaunchSupported", plan), definition("special", "Windows", "Specialized", "V2", "", nil),
 		// A standard public address lets nobody in whom no rule names.
+		res("rg-images/providers/Microsoft.Storage/storageAccounts/contosodisks", map[string]any{"kind": "StorageV2", "sku": map[string]any{"name": "Standard_LRS"}}),
 		res("rg-net/providers/Microsoft.Network/networkSecurityGroups/open", props(map[string]any{"securityRules": []any{map[string]any{"name": "winrm", "properties": map[string]any{"priority": 100, "direction": "Inbound", "access": "Allow",
 			"protocol": "Tcp", "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*", "destinationPortRange": "5986"}}}})),
 		res("rg-net/providers/Microsoft.Network/virtualNetworks/hub", vnet), res("rg-build/providers/Microsoft.ManagedIdentity/userAssignedIdentities/builder", map[string]any{}),
@@ -330,11 +331,20 @@ func scenes() []scene {
 		{name: "a directly shared image", text: windowsFrom("\n  shared_image_gallery { direct_shared_gallery_image_id = \"/sharedGalleries/"+sim.DefaultSubscription+"-DIRECTGALLERY/images/win/versions/1.0.0\" }", ""),
 			prepare: func(r *rig) { r.must(strings.Replace(windows(gallery("win")), `"gal"`, `"directgallery"`, 1)) },
 			want:    []want{{"shared_image_gallery.direct_shared_gallery_image_id", putVM, "properties.storageProfile.imageReference.sharedGalleryImageId", "/SharedGalleries/" + sim.DefaultSubscription + "-DIRECTGALLERY/Images/win/Versions/1.0.0"}}},
+		{name: "a VHD", text: windowsFrom("\n  image_url = \""+vhd+"\"", gallery("win1")), prepare: func(r *rig) {
+			if err := r.sim.SeedVHD(vhd); err != nil {
+				r.t.Fatal(err)
+			}
+		}, want: []want{{"image_url", putImage, disk + "blobUri", vhd}, {"image_url", putImage, disk + "osState", "Generalized"}, {"image_url", putImage, "properties.hyperVGeneration", "V1"},
+			{"image_url", putVM, imageID, "RUN-source"}}},
+		{name: "a VHD that is not there", text: windowsFrom("\n  image_url = \""+vhd+"\"", gallery("win1")), fails: "BlobNotFound"},
 		{name: "a managed image", text: windowsFrom("\n  custom_managed_image_name = \"m\"\n  custom_managed_image_resource_group_name = \"rg-images\"", gallery("win")), prepare: func(r *rig) {
 			r.must(windows("  managed_image_name = \"m\"\n  managed_image_resource_group_name = \"rg-images\""))
 		}, want: []want{{"custom_managed_image_name", putVM, imageID, simulated + "rg-images/providers/Microsoft.Compute/images/m"}, {"custom_managed_image_resource_group_name", putVM, imageID, simulated + "rg-images/providers/Microsoft.Compute/images/m"}}},
 	}
 }
+
+const vhd = "https://contosodisks.blob.core.windows.net/vhds/base.vhd"
 
 const imageID = "properties.storageProfile.imageReference.id"
 
@@ -417,7 +427,8 @@ func TestOptions(t *testing.T) {
 			}
 			for _, x := range s.want {
 				v, found := o.asked(r.publicNames(x.call), x.path)
-				if got := fmt.Sprint(v); !found || got != r.publicNames(x.value) {
+				want := strings.ReplaceAll(r.publicNames(x.value), "RUN", fmt.Sprintf("%singot-run%05d/providers/Microsoft.Compute/images/ingot-run%05d", simulated, r.runs, r.runs))
+				if got := fmt.Sprint(v); !found || got != want {
 					t.Errorf("%s: %s has %s = %s, want %s (asked: %v)", x.option, x.call, x.path, got, x.value, found)
 				}
 			}
