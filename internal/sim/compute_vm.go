@@ -35,6 +35,7 @@ type content struct {
 	bytes          int64       // of a real disk
 	user, password string
 	windows        bool
+	winrm          bool // a specialised Windows brings its listener along
 	generalized    bool // the image says that it is; the disk may know better
 }
 

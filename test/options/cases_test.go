@@ -331,6 +331,36 @@ func scenes() []scene {
 		{name: "a directly shared image", text: windowsFrom("\n  shared_image_gallery { direct_shared_gallery_image_id = \"/sharedGalleries/"+sim.DefaultSubscription+"-DIRECTGALLERY/images/win/versions/1.0.0\" }", ""),
 			prepare: func(r *rig) { r.must(strings.Replace(windows(gallery("win")), `"gal"`, `"directgallery"`, 1)) },
 			want:    []want{{"shared_image_gallery.direct_shared_gallery_image_id", putVM, "properties.storageProfile.imageReference.sharedGalleryImageId", "/SharedGalleries/" + sim.DefaultSubscription + "-DIRECTGALLERY/Images/win/Versions/1.0.0"}}},
+		{name: "no key vault: our own listener", text: windows(`
+  skip_create_build_key_vault  = true
+  allowed_inbound_ip_addresses = ["127.0.0.0/8"]
+  winrm_use_ntlm               = false`), want: []want{{"skip_create_build_key_vault", putExt, "properties.type", "CustomScriptExtension"}, {"skip_create_build_key_vault", putVM, "properties.osProfile.secrets", "<nil>"},
+			{"winrm_use_ntlm", putVM, "properties.osProfile.windowsConfiguration.winRM", "<nil>"}}, also: func(t *testing.T, _ *rig, o outcome) {
+			if _, asked := o.asked(putVault, ""); asked {
+				t.Error("a vault was made")
+			}
+		}},
+		{name: "no key vault: custom_script opens WinRM", text: windows(`
+  skip_create_build_key_vault  = true
+  custom_script                = "powershell -Command \"winrm create winrm/config/Listener?Address=*+Transport=HTTPS @{CertificateThumbprint='x'}\""
+  allowed_inbound_ip_addresses = ["127.0.0.0/8"]
+  winrm_password               = "Test-secret-not-real-1"
+  winrm_insecure               = true`), want: []want{{"winrm_insecure", putVM, "properties.osProfile.secrets", "<nil>"}}},
+		{name: "no key vault: custom_script without winrm_insecure", refused: "is not known beforehand", text: windows(`
+  skip_create_build_key_vault  = true
+  custom_script                = "cmd /c setup.cmd"
+  allowed_inbound_ip_addresses = ["127.0.0.0/8"]`)},
+		{name: "no key vault: nobody to let in", refused: "nobody tells Ingot which address", text: windows(`
+  skip_create_build_key_vault = true`)},
+		{name: "a specialised image", text: strings.Replace(windowsFrom(fromGallery("special"), gallery("special")+account), "\"auto\"", "\"auto\"\n    specialized = true", 1), prepare: func(r *rig) {
+			r.must(strings.Replace(windows(gallery("special")+account), "\"auto\"", "\"auto\"\n    specialized = true", 1))
+		}, want: []want{{"shared_image_gallery", putVM, imageID, version("special", "1.0.0")}, {"shared_image_gallery", putVM, "properties.osProfile", "<nil>"}}},
+		{name: "a specialised image without an account", text: windowsFrom(fromGallery("special"), ""), prepare: func(r *rig) {
+			r.must(strings.Replace(windows(gallery("special")+account), "\"auto\"", "\"auto\"\n    specialized = true", 1))
+		}, refused: "its machines keep its accounts"},
+		{name: "Trusted Launch and a managed image", text: windowsFrom("\n  custom_managed_image_name = \"m\"\n  custom_managed_image_resource_group_name = \"rg-images\"", gallery("win")+"\n  security_type = \"TrustedLaunch\""), prepare: func(r *rig) {
+			r.must(windows("  managed_image_name = \"m\"\n  managed_image_resource_group_name = \"rg-images\""))
+		}, refused: "Trusted Launch cannot be had"},
 		{name: "a VHD", text: windowsFrom("\n  image_url = \""+vhd+"\"", gallery("win1")), prepare: func(r *rig) {
 			if err := r.sim.SeedVHD(vhd); err != nil {
 				r.t.Fatal(err)
@@ -343,6 +373,11 @@ func scenes() []scene {
 		}, want: []want{{"custom_managed_image_name", putVM, imageID, simulated + "rg-images/providers/Microsoft.Compute/images/m"}, {"custom_managed_image_resource_group_name", putVM, imageID, simulated + "rg-images/providers/Microsoft.Compute/images/m"}}},
 	}
 }
+
+const account = `
+  winrm_username = "builder"
+  winrm_password = "Test-secret-not-real-1"
+  winrm_insecure = true`
 
 const vhd = "https://contosodisks.blob.core.windows.net/vhds/base.vhd"
 

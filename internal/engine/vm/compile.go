@@ -101,6 +101,10 @@ func (c *compiler) around() {
 			groupArgs{Group: azure.Group{Name: n.Group, Location: c.f.Location, Tags: c.tags}, Async: m.AsyncDelete})
 	}
 
+	if !c.needsVault() {
+		c.network()
+		return
+	}
 	// The vault is needed to hand the certificate to the machine and the password to a resumed run; once the machine is
 	// stopped for good neither is, so it goes while the image is still being published.
 	vault := vaultArgs{Vault: azure.Vault{Group: n.Group, Name: n.Vault, Location: c.f.Location, SKU: m.KeyVault.SKU,
@@ -125,6 +129,10 @@ func (c *compiler) around() {
 			key.Title = "Use the SSH key in " + ssh.PrivateKeyFile
 		}
 		c.add(key, sshKeyArgs{Kind: cmp.Or(ssh.TemporaryKeyType, "ed25519"), File: ssh.PrivateKeyFile, Secret: n.KeySecret, Given: c.img.Communicator.Password, Tags: c.tags, Expires: c.o.Made.Add(24 * time.Hour)})
+		c.network()
+		return
+	}
+	if !c.ownCertificate() { // the vault is there to tell this machine's address, and for nothing else
 		c.network()
 		return
 	}

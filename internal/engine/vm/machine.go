@@ -27,18 +27,23 @@ func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, e
 	var nic addressResult
 	var cert certificateResult
 	var vault vaultResult
-	if err := errors.Join(t.Result("nic", &nic), t.Result("vault", &vault)); err != nil {
+	if err := errors.Join(t.Result("nic", &nic), optional(t.Result("vault", &vault))); err != nil {
 		return vmResult{}, err
 	}
 	var key sshKeyResult
 	var password string
 	var err error
-	if a.VM.Windows {
+	_, own := t.Find("certificate")
+	switch {
+	case a.VM.Windows && own:
 		if err := t.Result("certificate", &cert); err != nil {
 			return vmResult{}, err
 		}
 		password, err = b.password(ctx, t)
-	} else {
+	case a.VM.Windows && a.VM.Specialized:
+	case a.VM.Windows:
+		password, err = b.freshPassword(ctx, t, a.VM)
+	default:
 		if err := t.Result("ssh-key", &key); err != nil {
 			return vmResult{}, err
 		}

@@ -4,6 +4,8 @@
 package vm
 
 import (
+	"slices"
+
 	"ingot/internal/diag"
 	"ingot/internal/engine"
 	"ingot/internal/image"
@@ -23,7 +25,7 @@ var _ engine.Engine = Engine{}
 
 // Check says what this engine cannot do with img.
 func (Engine) Check(img *image.Image) diag.List {
-	l := append(limits(img), checkHardware(img)...)
+	l := append(limits(img), slices.Concat(checkHardware(img), checkNoVault(img))...)
 	switch kind := img.Communicator.Kind; {
 	case img.OS == image.Linux && kind != "ssh":
 		l.Errorf(img.Communicator.Pos, `set communicator = "ssh"`, "a Linux guest is reached by SSH; communicator is %q", kind)

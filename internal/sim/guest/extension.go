@@ -73,6 +73,9 @@ func (m *machine) openWinRM(given *tls.Certificate) (sum string, err error) {
 		}
 	}
 	l, err := net.Listen("tcp", m.c.Listen)
+	if err != nil && late { // another simulation has that port, and whoever is told of this one knows where it is
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		return "", fmt.Errorf("cannot open WinRM on guest %s: %w", m.c.Computer, err)
 	}

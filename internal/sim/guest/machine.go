@@ -69,6 +69,16 @@ func Start(ctx context.Context, c Config) (Machine, error) {
 			return nil, err
 		}
 	}
+	if c.Certificate == nil && c.SelfSigned {
+		cert, err := selfSigned(c.Computer, m.now())
+		if err == nil {
+			_, err = m.openWinRM(cert)
+		}
+		if err != nil {
+			m.cancel()
+			return nil, err
+		}
+	}
 	// The first start from a generalised disk; before anybody else can touch the disk.
 	if m.disk.ImageState() == StateGeneralized {
 		m.disk.Specialize()
