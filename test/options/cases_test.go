@@ -105,6 +105,7 @@ type scene struct {
 	text    string
 	files   map[string]string
 	prepare func(r *rig)
+	kept    string // part of the id of what stays besides images
 	world   func(*sim.Scenario)
 	want    []want
 	also    func(t *testing.T, r *rig, o outcome)
@@ -113,17 +114,19 @@ type scene struct {
 }
 
 const (
-	putVM    = "^PUT .*/virtualMachines/[^/]+$"
-	putNIC   = "^PUT .*/networkInterfaces/"
-	putNSG   = "^PUT .*/networkSecurityGroups/"
-	putIP    = "^PUT .*/publicIPAddresses/"
-	putGroup = "^PUT /subscriptions/[^/]+/resourceGroups/[^/]+$"
-	putVault = "^PUT .*/vaults/[^/]+$"
-	putExt   = "^PUT .*/extensions/"
-	putImage = "^PUT .*/Microsoft.Compute/images/"
-	disk     = "properties.storageProfile.osDisk."
-	identity = simulated + "rg-build/providers/Microsoft.ManagedIdentity/userAssignedIdentities/builder"
-	des      = simulated + "rg-build/providers/Microsoft.Compute/diskEncryptionSets/des"
+	putVM      = "^PUT .*/virtualMachines/[^/]+$"
+	putNIC     = "^PUT .*/networkInterfaces/"
+	putNSG     = "^PUT .*/networkSecurityGroups/"
+	putIP      = "^PUT .*/publicIPAddresses/"
+	putGroup   = "^PUT /subscriptions/[^/]+/resourceGroups/[^/]+$"
+	putVault   = "^PUT .*/vaults/[^/]+$"
+	putExt     = "^PUT .*/extensions/"
+	putVersion = "^PUT .*/galleries/gal/images/win/versions/2.3.4$"
+	publishing = "properties.publishingProfile."
+	putImage   = "^PUT .*/Microsoft.Compute/images/"
+	disk       = "properties.storageProfile.osDisk."
+	identity   = simulated + "rg-build/providers/Microsoft.ManagedIdentity/userAssignedIdentities/builder"
+	des        = simulated + "rg-build/providers/Microsoft.Compute/diskEncryptionSets/des"
 )
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -361,6 +364,67 @@ func scenes() []scene {
 		{name: "Trusted Launch and a managed image", text: windowsFrom("\n  custom_managed_image_name = \"m\"\n  custom_managed_image_resource_group_name = \"rg-images\"", gallery("win")+"\n  security_type = \"TrustedLaunch\""), prepare: func(r *rig) {
 			r.must(windows("  managed_image_name = \"m\"\n  managed_image_resource_group_name = \"rg-images\""))
 		}, refused: "Trusted Launch cannot be had"},
+		{name: "a gallery version with everything", text: windows(`
+  shared_image_gallery_timeout                     = "90m"
+  shared_gallery_image_version_end_of_life_date    = "2028-01-31T00:00:00Z"
+  shared_gallery_image_version_exclude_from_latest = true
+  shared_image_gallery_destination {
+    subscription         = "` + sim.DefaultSubscription + `"
+    resource_group       = "rg-images"
+    gallery_name         = "gal"
+    image_name           = "win"
+    image_version        = "2.3.4"
+    storage_account_type = "Standard_ZRS"
+    target_region {
+      name                   = "westeurope"
+      replicas               = 2
+      disk_encryption_set_id = "` + des + `"
+    }
+    target_region {
+      name     = "northeurope"
+      replicas = 3
+    }
+  }`), want: []want{
+			{"shared_image_gallery_destination", putVersion, "location", "westeurope"}, {"shared_image_gallery_destination.subscription", putVersion, "location", "westeurope"}, {"shared_image_gallery_destination.resource_group", putVersion, "location", "westeurope"},
+			{"shared_image_gallery_destination.gallery_name", putVersion, "location", "westeurope"}, {"shared_image_gallery_destination.image_name", putVersion, "location", "westeurope"}, {"shared_image_gallery_destination.image_version", putVersion, "location", "westeurope"},
+			{"shared_image_gallery_destination.storage_account_type", putVersion, publishing + "storageAccountType", "Standard_ZRS"},
+			{"shared_image_gallery_destination.target_region", putVersion, publishing + "targetRegions.1.name", "northeurope"}, {"shared_image_gallery_destination.target_region.name", putVersion, publishing + "targetRegions.1.name", "northeurope"},
+			{"shared_image_gallery_destination.target_region.replicas", putVersion, publishing + "targetRegions.1.regionalReplicaCount", "3"},
+			{"shared_image_gallery_destination.target_region.disk_encryption_set_id", putVersion, publishing + "targetRegions.0.encryption.osDiskImage.diskEncryptionSetId", des},
+			{"shared_gallery_image_version_end_of_life_date", putVersion, publishing + "endOfLifeDate", "2028-01-31T00:00:00Z"},
+			{"shared_gallery_image_version_exclude_from_latest", putVersion, publishing + "excludeFromLatest", "true"}}},
+		{name: "shallow, in the older form", text: windows(`
+  shared_image_gallery_replica_count = 1
+  shared_image_gallery_destination {
+    resource_group          = "rg-images"
+    gallery_name            = "gal"
+    image_name              = "win"
+    image_version           = "2.3.4"
+    replication_regions     = ["westeurope"]
+    use_shallow_replication = true
+  }`), want: []want{{"shared_image_gallery_destination.use_shallow_replication", putVersion, publishing + "replicationMode", "Shallow"},
+			{"shared_image_gallery_destination.replication_regions", putVersion, publishing + "targetRegions.0.name", "westeurope"}}},
+		{name: "replicas for all regions", text: windows("\n  shared_image_gallery_replica_count = 4"), want: []want{{"shared_image_gallery_replica_count", "^PUT .*/images/win/versions/", publishing + "targetRegions.0.regionalReplicaCount", "4"}}},
+		{name: "a gallery that takes too long", timed: true, text: windows("\n  shared_image_gallery_timeout = \"20m\""), world: func(s *sim.Scenario) { s.StalledRegions = []string{"westeurope"} }, fails: "time limit of 20m0s",
+			want: []want{{"shared_image_gallery_timeout", "^PUT .*/images/win/versions/", "location", "westeurope"}}},
+		{name: "a managed image as the target", text: windows("\n  managed_image_name = \"m\"\n  managed_image_resource_group_name = \"rg-images\"\n  managed_image_zone_resilient = true"), want: []want{
+			{"managed_image_name", "^PUT .*/resourceGroups/rg-images/providers/Microsoft.Compute/images/m$", "location", "westeurope"}, {"managed_image_resource_group_name", "^PUT .*/resourceGroups/rg-images/providers/Microsoft.Compute/images/m$", "location", "westeurope"},
+			{"managed_image_zone_resilient", putImage, "properties.storageProfile.zoneResilient", "true"}}},
+		{name: "the OS disk is kept", kept: "/disks/", text: windows("\n  build_resource_group_name = \"rg-build\"\n  keep_os_disk = true"), want: []want{{"keep_os_disk", putVM, disk + "deleteOption", "Detach"}}},
+		{name: "an existing vault", text: windows("\n  build_resource_group_name = \"rg-build\"\n  build_key_vault_name = \"kvcontoso\"\n  build_key_vault_secret_name = \"listener\""), prepare: func(r *rig) {
+			if err := r.sim.Seed(simulated+"rg-build/providers/Microsoft.KeyVault/vaults/kvcontoso", map[string]any{"location": "westeurope", "properties": map[string]any{"tenantId": sim.DefaultTenant, "enabledForDeployment": true,
+				"enableSoftDelete": true, "sku": map[string]any{"family": "A", "name": "standard"}, "accessPolicies": r.sim.VaultPolicies()}}); err != nil {
+				r.t.Fatal(err)
+			}
+		}, want: []want{{"build_key_vault_secret_name", "^PUT /secrets/listener$", "contentType", "application/x-pkcs12"},
+			{"build_key_vault_name", putVM, "properties.osProfile.secrets.0.sourceVault.id", simulated + "rg-build/providers/Microsoft.KeyVault/vaults/kvcontoso"}}, also: func(t *testing.T, _ *rig, o outcome) {
+			if _, asked := o.asked(putVault, ""); asked {
+				t.Error("a vault was made")
+			}
+		}},
+		{name: "another address of the guest", text: windows("\n  winrm_host = \"10.0.0.4\""), want: []want{{"winrm_host", "^DIAL 10.0.0.4:5986$", "", "<nil>"}}},
+		{name: "another port, where nobody answers", timed: true, text: windows("\n  winrm_port = 5999\n  winrm_timeout = \"6m\""), fails: "time limit of 6m0s", want: []want{
+			{"winrm_port", putNSG, "properties.securityRules.0.properties.destinationPortRange", "5999"}, {"winrm_port", "^DIAL .*:5999$", "", "<nil>"}, {"winrm_timeout", "^DIAL .*:5999$", "", "<nil>"}}},
 		{name: "a VHD", text: windowsFrom("\n  image_url = \""+vhd+"\"", gallery("win1")), prepare: func(r *rig) {
 			if err := r.sim.SeedVHD(vhd); err != nil {
 				r.t.Fatal(err)
@@ -470,7 +534,9 @@ func TestOptions(t *testing.T) {
 			if s.also != nil {
 				s.also(t, r, o)
 			}
-			left := slices.DeleteFunc(r.left(), func(id string) bool { return strings.Contains(s.text, "async_resourcegroup_delete") })
+			left := slices.DeleteFunc(r.left(), func(id string) bool {
+				return strings.Contains(s.text, "async_resourcegroup_delete") || s.kept != "" && strings.Contains(id, s.kept)
+			})
 			if len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}

@@ -3,9 +3,11 @@ package options
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -60,6 +62,14 @@ func (r *rig) RoundTrip(q *http.Request) (*http.Response, error) {
 	r.sent = append(r.sent, s)
 	r.mu.Unlock()
 	return r.sim.Transport().RoundTrip(q)
+}
+
+// dial writes down which address a guest is looked for at.
+func (r *rig) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	r.mu.Lock()
+	r.sent = append(r.sent, sent{what: "DIAL " + addr})
+	r.mu.Unlock()
+	return r.sim.GuestDial(ctx, network, addr)
 }
 
 const simulated = "/subscriptions/" + sim.DefaultSubscription + "/resourceGroups/"
@@ -153,7 +163,7 @@ func (r *rig) build(text string, files map[string]string) (o outcome) {
 	var said strings.Builder
 	var mu sync.Mutex
 	begun := r.clock.Now()
-	runner := &plan.Runner{Actions: vm.Engine{}.Actions(engine.Env{Cloud: r.cloud, Dial: r.sim.GuestDial, Secrets: secrets, Clock: r.clock}), Journal: folder, Clock: r.clock, Redact: secrets.Redact,
+	runner := &plan.Runner{Actions: vm.Engine{}.Actions(engine.Env{Cloud: r.cloud, Dial: r.dial, Secrets: secrets, Clock: r.clock}), Journal: folder, Clock: r.clock, Redact: secrets.Redact,
 		Sink: plan.SinkFunc(func(e plan.Event) {
 			mu.Lock()
 			defer mu.Unlock()
