@@ -211,6 +211,7 @@ func scenes() []scene {
 			{"spot.max_price", putVM, "properties.billingProfile.maxPrice", "0.5"},
 			{"communicator", putVM, "properties.osProfile.windowsConfiguration.winRM.listeners.0.protocol", "Https"},
 			{"winrm_use_ssl", putVM, "properties.osProfile.windowsConfiguration.winRM.listeners.0.protocol", "Https"},
+			{"pause_before_connecting", "^DIAL ", "", "<nil>"}, // and the time that it took, below
 			{"winrm_expiration_time", "^PUT .*/secrets/[^/]*-winrm$", "attributes.exp", expiry(2 * time.Hour)},
 		}, also: func(t *testing.T, _ *rig, o outcome) {
 			if o.took < 7*time.Minute {
@@ -241,7 +242,7 @@ func scenes() []scene {
 			}
 		}},
 		{name: "polling_duration_timeout bounds an operation", timed: true, text: windows(`  polling_duration_timeout = "3m"`), world: func(s *sim.Scenario) { s.Latency = map[string]sim.Duration{"vm": sim.Duration(time.Hour)} },
-			fails: "time limit"},
+			fails: "time limit of 3m0s", want: []want{{"polling_duration_timeout", putVM, "location", "westeurope"}}},
 		{name: "an existing network with a public address", text: windows(`
   virtual_network_name                   = "hub"
   virtual_network_subnet_name            = "build"
