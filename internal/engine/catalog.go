@@ -99,7 +99,7 @@ func (c Catalog) GroupLocation(ctx context.Context, group string) (string, error
 
 func (c Catalog) VMSize(ctx context.Context, location, size string) (image.Size, error) {
 	s, err := c.Cloud.VMSize(ctx, location, size)
-	return image.Size{Name: s.Name, VCPUs: s.VCPUs, MemoryMB: s.MemoryMB, Generations: s.Generations, Restrictions: s.Restrictions, Confidential: s.Confidential,
+	return image.Size{Name: s.Name, Family: s.Family, VCPUs: s.VCPUs, MemoryMB: s.MemoryMB, Generations: s.Generations, Restrictions: s.Restrictions, Confidential: s.Confidential,
 		Controllers: s.Controllers, LowPriority: s.LowPriority, Premium: s.Premium, Accelerated: s.Accelerated, HostEncrypts: s.HostEncrypts}, notFound(err)
 }
 

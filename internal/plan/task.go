@@ -27,14 +27,7 @@ type Task struct {
 func (t *Task) Clock() Clock { return t.clock }
 
 // Find returns another step of the plan.
-func (t *Task) Find(step string) (Step, bool) {
-	for _, s := range t.plan.Steps {
-		if s.ID == step {
-			return s, true
-		}
-	}
-	return Step{}, false
-}
+func (t *Task) Find(step string) (Step, bool) { return t.plan.Find(step) }
 
 // Args decodes the step's arguments into v.
 func (t *Task) Args(v any) error {

@@ -44,8 +44,12 @@ func (w *Azure) plane() (*blob.Service, *refusal) {
 	if err == nil {
 		err = os.MkdirAll(filepath.Join(dir, "blobs"), 0o700)
 	}
+	index := ""
+	if !made {
+		index = filepath.Join(dir, "blob-names")
+	}
 	if err == nil {
-		w.storage.blobs, err = blob.New(blob.Config{Dir: filepath.Join(dir, "blobs"), Now: w.clock.Now, Account: w.blobAccount, Authorize: w.blobRights, Owner: w.tokenOwner})
+		w.storage.blobs, err = blob.New(blob.Config{Dir: filepath.Join(dir, "blobs"), Index: index, Now: w.clock.Now, Account: w.blobAccount, Authorize: w.blobRights, Owner: w.tokenOwner})
 	}
 	if err != nil {
 		return nil, refuse(500, "InternalExecutionError", "The simulated storage cannot be kept: "+err.Error())
