@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/xml"
@@ -61,18 +60,13 @@ func newWire(c WinRMConfig) *wire { return wireWith(c, &tally{}) }
 // wireWith makes a wire of one connection. NTLM signs in a connection, not a request (MS-NLMP 1.3.1), in three messages: over two
 // connections they would go astray.
 func wireWith(c WinRMConfig, together *tally) *wire {
+	pin := &certificatePin{want: c.Fingerprint, first: c.Pinned}
 	t := &http.Transport{DialContext: c.Dial, MaxConnsPerHost: 1, IdleConnTimeout: 10 * time.Minute, TLSHandshakeTimeout: 10 * time.Second,
 		TLSClientConfig: &tls.Config{
 			InsecureSkipVerify: true, //nolint:gosec // no authority signed it: VerifyConnection holds it against the one we made
 			MinVersion:         tls.VersionTLS12,
 			VerifyConnection: func(s tls.ConnectionState) error {
-				if c.Fingerprint == [32]byte{} {
-					return nil // Insecure, as NewWinRM made sure
-				}
-				if len(s.PeerCertificates) == 0 || sha256.Sum256(s.PeerCertificates[0].Raw) != c.Fingerprint {
-					return ErrCertificate
-				}
-				return nil
+				return pin.check(s)
 			},
 		}}
 	w := &wire{url: "https://" + c.Address + "/wsman", transport: t, c: c, params: lib.NewParameters(receiveTimeout, "en-US", 512000), tally: together}

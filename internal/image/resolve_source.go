@@ -107,6 +107,11 @@ func (r *resolver) generation() {
 // capabilities are those of the list of resource SKUs).
 func (r *resolver) hardware() {
 	f, m, pos := r.f, r.img.Machine, r.img.Pos
+	r.specialized()
+	if (m.SecurityType == "TrustedLaunch" || m.SecureBoot || m.VTPM) && m.SecurityType != "ConfidentialVM" && (f.Base.ManagedImageID != "" || f.Base.BlobURL != "") {
+		// learn.microsoft.com/azure/virtual-machines/trusted-launch: "Managed image" is among what it does not support.
+		r.problem(pos, "start from a gallery version, or leave Trusted Launch out", "Trusted Launch cannot be had with a managed image or a VHD as the source")
+	}
 	if m.SecurityType == "ConfidentialVM" {
 		if f.Size.Confidential == "" {
 			r.problem(pos, "choose a size of the DCasv5, DCadsv5, ECasv5, ECadsv5, DCesv5 or ECesv5 series, or their successors", "VM size %s cannot be a confidential VM", f.Size.Name)
@@ -146,5 +151,30 @@ func (r *resolver) hardware() {
 	}
 	if strings.HasPrefix(m.OSDiskType, "Premium") && !f.Size.Premium {
 		r.problem(pos, `set managed_image_storage_account_type = "StandardSSD_LRS", or choose a size with an s in its name`, "VM size %s takes no premium disks", f.Size.Name)
+	}
+}
+
+// specialized is what a specialised source asks of the template: Azure makes no accounts in its machines and installs no certificate
+// (https://learn.microsoft.com/azure/virtual-machines/shared-image-galleries, "Generalized and specialized images").
+func (r *resolver) specialized() {
+	if !r.f.Base.Specialized {
+		return
+	}
+	m, c, pos := r.img.Machine, r.img.Communicator, r.img.Pos
+	if !m.CustomData.IsZero() {
+		r.problem(pos, "use user_data, or a provisioner", "custom_data has no effect on a machine of a specialised image: Azure does not provision it")
+	}
+	switch c.Kind {
+	case "winrm":
+		if c.Password.IsZero() {
+			r.problem(c.Pos, "set winrm_username and winrm_password to an account that is in the image", "the source image is specialised: its machines keep its accounts, and the template names none")
+		}
+		if !c.Insecure {
+			r.problem(c.Pos, "set winrm_insecure = true: Ingot then takes the certificate that the machine shows first, and no other after it", "the source image is specialised: its WinRM has a certificate that is not known beforehand")
+		}
+	case "ssh":
+		if c.Password.IsZero() && c.SSH.PrivateKeyFile == "" && !c.SSH.Agent {
+			r.problem(c.Pos, "set ssh_username with ssh_private_key_file or ssh_password, of an account that is in the image", "the source image is specialised: its machines keep its accounts, and the template names none")
+		}
 	}
 }

@@ -48,7 +48,7 @@ func bootVM(w *Azure, r *resource) *refusal {
 		if err != nil {
 			return refuse(400, "CertificateImproperlyFormatted", err.Error())
 		}
-		c.Certificate = cert
+		c.Certificate, m.content.winrm = cert, true
 	}
 	nicID, addrs := w.addresses(r)
 	c.Allow = func(remote netip.Addr) bool {
@@ -69,6 +69,7 @@ func bootVM(w *Azure, r *resource) *refusal {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.listens(m, addrs, port, addr)
+		m.content.winrm = true
 	}
 	c.ListeningSSH = func(addr string) {
 		w.mu.Lock()
@@ -81,6 +82,7 @@ func bootVM(w *Azure, r *resource) *refusal {
 		return reachable(w, nicID, remote, sshPort)
 	}
 	c.ListenSSH = listenAt(addrs, itoa(sshPort))
+	c.SelfSigned = m.content.winrm
 	c.Listen = listenAt(addrs, port)
 	g, err := guest.Start(context.Background(), c)
 	if err != nil && c.Listen != anyPort {

@@ -35,6 +35,7 @@ type content struct {
 	bytes          int64       // of a real disk
 	user, password string
 	windows        bool
+	winrm          bool // a specialised Windows brings its listener along
 	generalized    bool // the image says that it is; the disk may know better
 }
 
@@ -234,6 +235,9 @@ func fillVM(w *Azure, r *resource, in ask) {
 		return
 	}
 	c, generation, _, plan, exact, _ := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
+	if c.isReal() && w.cfg.Machines == nil && c.windows { // bytes that nobody here can start: the guest is a model, as those of the marketplace are
+		c.image, c.made, c.disk = "", "", guest.NewDisk()
+	}
 	if c.disk != nil {
 		c.disk = c.disk.Clone()
 	}

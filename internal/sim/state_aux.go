@@ -85,11 +85,12 @@ type contentJSON struct {
 	Bytes       int64       `json:"bytes,omitempty"`
 	Frozen      *qemu.Image `json:"frozen,omitempty"`
 	Plan        string      `json:"plan,omitempty"`
+	WinRM       bool        `json:"winrm,omitempty"`
 }
 
 // MarshalJSON writes a content for the folder that keeps it.
 func (c content) MarshalJSON() ([]byte, error) {
-	j := contentJSON{Disk: c.disk, User: c.user, Password: c.password, Windows: c.windows, Generalized: c.generalized, Image: c.image, Made: c.made, Bytes: c.bytes, Plan: c.plan}
+	j := contentJSON{Disk: c.disk, User: c.user, Password: c.password, Windows: c.windows, Generalized: c.generalized, Image: c.image, Made: c.made, Bytes: c.bytes, Plan: c.plan, WinRM: c.winrm}
 	if c.frozen != nil && c.frozen.err == nil {
 		j.Frozen = &c.frozen.disk
 	}
@@ -100,7 +101,7 @@ func (c content) MarshalJSON() ([]byte, error) {
 func (c *content) UnmarshalJSON(raw []byte) error {
 	var j contentJSON
 	err := json.Unmarshal(raw, &j)
-	*c = content{disk: j.Disk, user: j.User, password: j.Password, windows: j.Windows, generalized: j.Generalized, image: j.Image, made: j.Made, bytes: j.Bytes, plan: j.Plan}
+	*c = content{disk: j.Disk, user: j.User, password: j.Password, windows: j.Windows, generalized: j.Generalized, image: j.Image, made: j.Made, bytes: j.Bytes, plan: j.Plan, winrm: j.WinRM}
 	if j.Frozen != nil {
 		c.frozen = &frozen{disk: *j.Frozen}
 	}

@@ -57,7 +57,7 @@ type armSource struct {
 	ImageSKU string `hcl:"image_sku"`
 	// ImageVersion: its version; latest if not set.
 	ImageVersion string `hcl:"image_version"`
-	// ImageURL: address of a VHD to start from.
+	// ImageURL: address of a generalised VHD to start from, in a page blob of the same region.
 	ImageURL string `hcl:"image_url"`
 
 	// CustomManagedImageName: managed image to start from.
@@ -252,7 +252,7 @@ type armMachine struct {
 	BuildKeyVaultSecretName string `hcl:"build_key_vault_secret_name"`
 	// BuildKeyVaultSKU: standard (default) or premium.
 	BuildKeyVaultSKU string `hcl:"build_key_vault_sku"`
-	// SkipCreateBuildKeyVault: makes no key vault: the template sets WinRM up itself.
+	// SkipCreateBuildKeyVault: makes no key vault: custom_script opens WinRM, or without it a script of Ingot's.
 	SkipCreateBuildKeyVault bool `hcl:"skip_create_build_key_vault"`
 }
 
@@ -308,7 +308,7 @@ type armCommunicator struct {
 	WinRMTimeout time.Duration `hcl:"winrm_timeout"`
 	// WinRMUseSSL: TLS.
 	WinRMUseSSL bool `hcl:"winrm_use_ssl"`
-	// WinRMInsecure: accepts any certificate; Ingot pins the one it made all the same.
+	// WinRMInsecure: accepts a certificate that is not known; Ingot pins the one it made, or else the first it sees.
 	WinRMInsecure bool `hcl:"winrm_insecure"`
 	// WinRMUseNTLM: NTLM (default) or Basic.
 	WinRMUseNTLM *bool `hcl:"winrm_use_ntlm"`

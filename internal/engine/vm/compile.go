@@ -109,6 +109,10 @@ func (c *compiler) around() {
 		c.network()
 		return
 	}
+	if !c.needsVault() {
+		c.network()
+		return
+	}
 	// The vault is needed to hand the certificate to the machine and the password to a resumed run; once the machine is
 	// stopped for good neither is, so it goes while the image is still being published.
 	vault := vaultArgs{Vault: azure.Vault{Group: n.Group, Name: n.Vault, Location: c.f.Location, SKU: m.KeyVault.SKU,
@@ -138,11 +142,15 @@ func (c *compiler) around() {
 		c.network()
 		return
 	}
+	if !c.ownCertificate() { // the vault is there to tell this machine's address, and for nothing else
+		c.network()
+		return
+	}
 	if c.overSSH() {
 		certificate.Title = "Keep the account's password in " + n.Vault
 	}
 	c.add(certificate, certificateArgs{Host: n.Computer, PasswordOnly: c.overSSH(), Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
-		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(24 * time.Hour)})
+		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(cmp.Or(m.KeyVault.Expires, 24*time.Hour))})
 	c.network()
 }
 

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -13,13 +14,18 @@ import (
 type extensionArgs struct {
 	Script  azure.CustomScript // without the command, which may be secret
 	Command image.Text
+	// Listener: the command is the script of ours that opens WinRM, for NTLM alone or for Basic too.
+	Listener, NTLM bool `json:",omitempty"`
 }
 
-type extensionResult struct{}
+type extensionResult struct {
+	Certificate string `json:",omitempty"` // SHA-256 of the one that our script has given to WinRM
+}
 
 // extension plans custom_script: before anybody connects, since it may be what lets people in.
 func (c *compiler) extension() {
 	m, n := c.img.Machine, c.n
+	c.listener()
 	if m.CustomScript.IsZero() {
 		return
 	}
@@ -33,13 +39,22 @@ func (b *build) runExtension(ctx context.Context, t *plan.Task, a extensionArgs)
 		return extensionResult{}, missingSecret(a.Command.Secret())
 	}
 	a.Script.Command = a.Command.Reveal()
+	if a.Listener {
+		a.Script.Command = listenerCommand(a.NTLM)
+	}
 	out, err := b.env.Cloud.RunCustomScript(ctx, a.Script, op(t))
 	for _, s := range []struct{ stream, text string }{{"stdout", out.Stdout}, {"stderr", out.Stderr}} {
 		for line := range strings.Lines(s.text) {
 			t.Output(s.stream, strings.TrimRight(line, "\r\n"))
 		}
 	}
-	return extensionResult{}, err
+	r := extensionResult{}
+	if a.Listener && err == nil {
+		if r.Certificate = certificateIn(out.Stdout); r.Certificate == "" {
+			err = errors.New("cannot tell which certificate WinRM has: the script that opens it has not said so")
+		}
+	}
+	return r, err
 }
 
 type pauseArgs struct{ For time.Duration }

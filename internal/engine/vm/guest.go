@@ -26,6 +26,8 @@ type connectResult struct {
 	Facts   communicator.Facts
 	HostKey string `json:",omitempty"` // the one that SSH showed first
 	Bastion string `json:",omitempty"` // and its bastion
+	// Certificate is the SHA-256 of the one that WinRM showed first, where it is not one that we made.
+	Certificate string `json:",omitempty"`
 }
 
 // connect waits until the guest lets us in.
@@ -43,7 +45,7 @@ func (b *build) connect(ctx context.Context, t *plan.Task, _ connectArgs) (conne
 	if _, err := t.Saved(&seen); err != nil {
 		return connectResult{}, err
 	}
-	return connectResult{facts, seen.HostKey, seen.Bastion}, nil
+	return connectResult{facts, seen.HostKey, seen.Bastion, seen.Certificate}, nil
 }
 
 // dial returns the one connection of this process to the guest.
@@ -79,6 +81,9 @@ func (b *build) dial(ctx context.Context, t *plan.Task) (communicator.Communicat
 
 func (b *build) dialWinRM(ctx context.Context, t *plan.Task, a image.Communicator, address string) (communicator.Communicator, error) {
 	var cert certificateResult
+	if _, own := t.Find("certificate"); !own {
+		return b.dialForeign(ctx, t, a, address)
+	}
 	if err := t.Result("certificate", &cert); err != nil {
 		return nil, err
 	}
@@ -200,8 +205,11 @@ func (b *build) runtime(ctx context.Context, t *plan.Task) func(name string) (st
 				return "", false
 			}
 			vault.Vault.TenantID = s.Tenant
-		} else if err := b.argsOf(t, "vault", &vault); err != nil {
-			return "", false
+		}
+		if _, ok := t.Find("vault"); ok {
+			if err := b.argsOf(t, "vault", &vault); err != nil {
+				return "", false
+			}
 		}
 		switch name {
 		case "User":

@@ -20,10 +20,6 @@ func limits(img *image.Image) diag.List {
 			l.Errorf(pos, remedy, "this version of Ingot cannot build with %s on a VM of its own yet", what)
 		}
 	}
-	switch s := img.Source.(type) {
-	case image.ManagedImage:
-		no(s.Subscription != "" && img.Identity.SubscriptionID != "" && s.Subscription != img.Identity.SubscriptionID, s.Pos, "copy the image into the build's subscription", "a managed image of another subscription")
-	}
 	if n := len(img.Tags); n > 48 && n <= 50 {
 		l.Errorf(img.Pos, "remove some", "%d tags: Azure allows 50 on a resource, and Ingot needs two of them", n)
 	}
@@ -31,7 +27,6 @@ func limits(img *image.Image) diag.List {
 	no(img.SkipImage, img.Pos, "leave skip_create_image out; to look only, use ingot plan", "skip_create_image")
 	no(img.Snapshots != image.Snapshots{}, img.Pos, "leave them out", "snapshots of the disks")
 	no(len(m.DataDisks) > 0, img.Pos, "add disks to the machines you deploy", "data disks")
-	no(m.KeyVault.Skip && img.Communicator.Kind != kindRunCommand, img.Pos, "leave skip_create_build_key_vault out, or name an existing vault in build_key_vault_name", "no key vault")
 	for _, t := range img.Targets {
 		switch t := t.(type) {
 		case image.ToVHD:

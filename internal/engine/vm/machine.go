@@ -34,14 +34,18 @@ func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, e
 	var password string
 	var err error
 	_, commands := t.Find("storage")
+	_, own := t.Find("certificate")
 	switch {
 	case commands:
 		password, key.Public, err = b.unusedAccount(t, a.VM.Windows)
-	case a.VM.Windows:
+	case a.VM.Windows && own:
 		if err := t.Result("certificate", &cert); err != nil {
 			return vmResult{}, err
 		}
 		password, err = b.password(ctx, t)
+	case a.VM.Windows && a.VM.Specialized:
+	case a.VM.Windows:
+		password, err = b.freshPassword(ctx, t, a.VM)
 	default:
 		if err := t.Result("ssh-key", &key); err != nil {
 			return vmResult{}, err

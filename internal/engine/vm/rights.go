@@ -105,7 +105,7 @@ func (r *rights) step(p *plan.Plan, s plan.Step) {
 	case "subnet":
 		var a subnetArgs
 		r.decode(s, &a)
-		at := r.at("", a.Group)
+		at := r.at(a.Subscription, a.Group)
 		if a.Group == "" {
 			r.need(s, at, network+"virtualNetworks/read")
 		}
@@ -126,6 +126,9 @@ func (r *rights) step(p *plan.Plan, s plan.Step) {
 		at := r.at("", a.VM.Group)
 		r.own(s, at, compute+"virtualMachines")
 		r.need(s, at, compute+"disks/read", compute+"disks/delete")
+		for _, id := range a.VM.Identities {
+			r.need(s, id, "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action")
+		}
 		if a.VM.Windows {
 			var v vaultArgs
 			if step, ok := p.Find("vault"); ok {
@@ -133,6 +136,14 @@ func (r *rights) step(p *plan.Plan, s plan.Step) {
 				r.need(s, r.at("", v.Vault.Group), keyVault+"vaults/deploy/action")
 			}
 		}
+	case "image-from-blob":
+		var a blobImageArgs
+		r.decode(s, &a)
+		r.own(s, r.at("", a.Image.Group), compute+"images")
+	case "extension":
+		var a extensionArgs
+		r.decode(s, &a)
+		r.need(s, r.at("", a.Script.Group), compute+"virtualMachines/extensions/read", compute+"virtualMachines/extensions/write")
 	case "deallocate", "seal":
 		var a machineArgs
 		r.decode(s, &a)

@@ -291,7 +291,7 @@ func (b *build) pins(t *plan.Task, c *communicator.SSHConfig) error {
 	case err != nil:
 		return err
 	default:
-		seen = pinned{done.HostKey, done.Bastion}
+		seen = pinned{HostKey: done.HostKey, Bastion: done.Bastion}
 	}
 	c.HostKey = seen.HostKey
 	if c.Bastion != nil {

@@ -28,8 +28,9 @@ type sshKeyResult struct{ Public string }
 
 // pinned is what connecting remembers before it is done: the host key that was seen first.
 type pinned struct {
-	HostKey string
-	Bastion string `json:",omitempty"`
+	HostKey     string `json:",omitempty"`
+	Bastion     string `json:",omitempty"`
+	Certificate string `json:",omitempty"` // SHA-256 of the one that WinRM showed first
 }
 
 // makeSSHKey puts the build's private key into the vault, for a resumed run: it is in no journal and in no file.

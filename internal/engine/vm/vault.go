@@ -113,6 +113,9 @@ func (b *build) password(ctx context.Context, t *plan.Task) (string, error) {
 	if _, ok := t.Find("storage"); ok {
 		return b.passwordWithoutVault(t)
 	}
+	if _, own := t.Find("certificate"); !own {
+		return b.passwordAtHand(t)
+	}
 	var a certificateArgs
 	if err := b.argsOf(t, "certificate", &a); err != nil {
 		return "", err

@@ -4,6 +4,8 @@
 package vm
 
 import (
+	"slices"
+
 	"ingot/internal/diag"
 	"ingot/internal/engine"
 	"ingot/internal/image"
@@ -26,7 +28,7 @@ var _ engine.Engine = Engine{}
 
 // Check says what this engine cannot do with img.
 func (Engine) Check(img *image.Image) diag.List {
-	l := append(append(limits(img), checkHardware(img)...), checkSSH(img)...)
+	l := slices.Concat(limits(img), checkHardware(img), checkSSH(img), checkNoVault(img))
 	switch kind := img.Communicator.Kind; {
 	case kind == kindRunCommand:
 	case img.OS == image.Linux && kind != "ssh":

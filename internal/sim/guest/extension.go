@@ -72,12 +72,16 @@ func (m *machine) openWinRM(given *tls.Certificate) (sum string, err error) {
 		return sum, nil
 	}
 	m.mu.Unlock()
-	if given == nil {
+	late := given == nil // at its start, whoever starts the machine looks at Addr
+	if late {
 		if given, err = selfSigned(m.c.Computer, m.now()); err != nil {
 			return "", err
 		}
 	}
 	l, err := net.Listen("tcp", m.c.Listen)
+	if err != nil && late { // another simulation has that port, and whoever is told of this one knows where it is
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		return "", fmt.Errorf("cannot open WinRM on guest %s: %w", m.c.Computer, err)
 	}
@@ -95,7 +99,7 @@ func (m *machine) openWinRM(given *tls.Certificate) (sum string, err error) {
 	m.mu.Unlock()
 	secure := tls.NewListener(&gate{l, m, m.c.Allow}, &tls.Config{Certificates: []tls.Certificate{*given}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
 	m.spawn(func() { _ = server.Serve(secure) })
-	if m.c.Listening != nil {
+	if late && m.c.Listening != nil {
 		m.c.Listening(addr)
 	}
 	return sum, nil

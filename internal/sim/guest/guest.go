@@ -20,6 +20,7 @@ type Config struct {
 	Computer       string
 	User, Password string
 	Certificate    *tls.Certificate // of the HTTPS listener; nil: no WinRM listener is configured
+	SelfSigned     bool             // without a Certificate: the listener has one that Windows made itself
 	Listen         string           // "127.83.0.4:5986"
 	Disk           *Disk            // survives the machine; NewDisk for a fresh installation
 	Clock          Clock

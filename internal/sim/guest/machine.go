@@ -73,6 +73,16 @@ func Start(ctx context.Context, c Config) (Machine, error) {
 			return nil, err
 		}
 	}
+	if c.Certificate == nil && c.SelfSigned {
+		cert, err := selfSigned(c.Computer, m.now())
+		if err == nil {
+			_, err = m.openWinRM(cert)
+		}
+		if err != nil {
+			m.cancel()
+			return nil, err
+		}
+	}
 	if _, installed := m.disk.size(sshdConfig); installed {
 		if err := m.openSSH(false); err != nil { // whoever starts us asks for the address
 			m.cancel()
