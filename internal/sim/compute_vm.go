@@ -34,7 +34,8 @@ type content struct {
 	bytes          int64       // of a real disk
 	user, password string
 	windows        bool
-	generalized    bool // the image says that it is; the disk may know better
+	generalized    bool          // the image says that it is; the disk may know better
+	data           []dataContent // of an image: its data disks
 }
 
 // isReal reports whether there is a disk that a machine of QEMU can start from.
@@ -163,6 +164,9 @@ func checkVM(w *Azure, in ask) *refusal {
 			return refuse(400, "BadRequest", "Use of UEFI settings is not supported for SecurityType 'Standard'.")
 		}
 	}
+	if bad := checkImageLUNs(c, dataDisks(p)); bad != nil {
+		return bad
+	}
 	o := mapping(p, "osProfile")
 	switch {
 	case c.generalized && o == nil:
@@ -268,9 +272,7 @@ func fillVM(w *Azure, r *resource, in ask) {
 	w.completeVM(p)
 	managed := mapping(osDisk, "managedDisk")
 	managed["id"] = id
-	if storage["dataDisks"] == nil {
-		storage["dataDisks"] = []any{}
-	}
+	withImageDisks(storage, c)
 	r.props = p
 	r.extra = map[string]any{}
 	for _, key := range []string{"plan", "identity", "zones"} {

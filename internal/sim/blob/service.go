@@ -37,6 +37,8 @@ type Config struct {
 	Authorize func(token, account, action string) (known, allowed bool)
 	// Owner is the object and tenant id behind a token, for user delegation keys.
 	Owner func(token string) (object, tenant string)
+	// CopyTakes is how long a copy of that many bytes from another account lasts; nil: it is done when it answers.
+	CopyTakes func(bytes int64) time.Duration
 }
 
 // Service answers for all storage accounts. It is safe for concurrent use.
@@ -89,7 +91,8 @@ type item struct {
 	uncommitted       bool // only staged blocks so far
 	lease             lease
 	copyID, copyFrom  string
-	copied            time.Time
+	copied            time.Time // when the copy is done: a later one is pending until then
+	copyAborted       bool
 	appends           int
 	writes            int
 }
