@@ -58,6 +58,7 @@ type Client struct {
 
 	vms    *armcompute.VirtualMachinesClient
 	disks  *armcompute.DisksClient
+	snaps  *armcompute.SnapshotsClient
 	images *armcompute.ImagesClient
 	market *armcompute.VirtualMachineImagesClient
 	skus   *armcompute.ResourceSKUsClient
@@ -96,6 +97,7 @@ func New(o Options) (*Client, error) {
 	c.vaults = made(&errs, armkeyvault.NewVaultsClient, c)
 	c.vms = made(&errs, armcompute.NewVirtualMachinesClient, c)
 	c.disks = made(&errs, armcompute.NewDisksClient, c)
+	c.snaps = made(&errs, armcompute.NewSnapshotsClient, c)
 	c.images = made(&errs, armcompute.NewImagesClient, c)
 	c.market = made(&errs, armcompute.NewVirtualMachineImagesClient, c)
 	c.skus = made(&errs, armcompute.NewResourceSKUsClient, c)

@@ -91,6 +91,7 @@ type VM struct {
 	OSDiskName                  string
 	OSDiskGB                    int32  // 0: the image's
 	OSDiskType, Caching         string // Standard_LRS, ...; None, ReadOnly, ReadWrite
+	DataDisks                   []VMDataDisk
 	DiskEncryptionSetID         string
 	SecurityType                string // "" or TrustedLaunch
 	SecureBoot, VTPM            bool
@@ -101,6 +102,15 @@ type VM struct {
 	BootDiagnosticsURI          string // "" for the managed account
 	Specialized                 bool   // the image brings its own accounts: no OS profile
 	Tags                        map[string]string
+}
+
+// VMDataDisk is a data disk made with a VM.
+type VMDataDisk struct {
+	Name                string
+	LUN, GB             int32 // GB 0: the image's
+	Type, Caching       string
+	FromImage           bool // the image has one with that LUN; else it is empty
+	DiskEncryptionSetID string
 }
 
 // VMInfo is what a VM answers.
@@ -129,7 +139,8 @@ type Size struct {
 // Definition is a gallery image definition.
 type Definition struct {
 	ID, Location, OS, OSState, Generation, SecurityType string
-	Features                                            map[string]string
+	Architecture                                        string // x64, Arm64; "" where Azure did not say
+	Features, Tags                                      map[string]string
 }
 
 // GalleryVersion is an image version to publish.
@@ -142,6 +153,7 @@ type GalleryVersion struct {
 	StorageType                                  string
 	Shallow, ExcludeFromLatest                   bool
 	EndOfLife                                    time.Time // zero: none
+	ConfidentialEncryption                       string    // of a confidential VM's image, in every region; "": none
 	Tags                                         map[string]string
 }
 
@@ -149,13 +161,15 @@ type GalleryVersion struct {
 type TargetRegion struct {
 	Name                string
 	Replicas            int32
-	DiskEncryptionSetID string
+	DiskEncryptionSetID string // with EncryptedWithCmk the one for the guest's own encryption
+	StorageType         string // "": the version's
 }
 
 // VersionInfo is what an image version answers.
 type VersionInfo struct {
 	ID, State string // Creating, Succeeded, Failed, ...
 	Tags      map[string]string
+	DataLUNs  []int32 // of its data disks
 	Regions   []RegionState
 }
 
@@ -177,6 +191,7 @@ type ManagedImage struct {
 type ManagedImageInfo struct {
 	ID, Location, OS, Generation, State string
 	Tags                                map[string]string
+	DataLUNs                            []int32 // of its data disks
 }
 
 // Listed is one resource as Resource Manager lists it.
