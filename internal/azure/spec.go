@@ -125,6 +125,7 @@ type VMInfo struct {
 type MarketplaceImage struct {
 	OS, Generation string // Windows or Linux; V1 or V2
 	SecurityType   string // feature, "" where absent
+	DataLUNs       []int32
 	Plan           *PurchasePlan
 }
 

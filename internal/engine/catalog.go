@@ -37,7 +37,7 @@ func (c Catalog) MarketplaceImage(ctx context.Context, location, publisher, offe
 	if err != nil {
 		return image.Base{}, notFound(err)
 	}
-	b := image.Base{OS: osOf(m.OS), Generation: m.Generation, SecurityType: m.SecurityType}
+	b := image.Base{OS: osOf(m.OS), Generation: m.Generation, SecurityType: m.SecurityType, DataLUNs: m.DataLUNs}
 	if m.Plan != nil {
 		b.Plan = &image.PurchasePlan{Name: m.Plan.Name, Product: m.Plan.Product, Publisher: m.Plan.Publisher}
 	}
@@ -54,7 +54,7 @@ func (c Catalog) Definition(ctx context.Context, subscription, group, gallery, n
 		return image.GalleryFacts{}, notFound(err)
 	}
 	return image.GalleryFacts{DefinitionID: d.ID, Location: d.Location, OS: osOf(d.OS), Generation: d.Generation,
-		OSState: d.OSState, SecurityType: d.SecurityType, Versions: versions}, nil
+		OSState: d.OSState, SecurityType: d.SecurityType, Architecture: d.Architecture, Versions: versions}, nil
 }
 
 func (c Catalog) ManagedImage(ctx context.Context, group, name string) (image.Base, error) {

@@ -39,32 +39,15 @@ func limits(img *image.Image) diag.List {
 		l.Errorf(img.Pos, "remove some", "%d tags: Azure allows 50 on a resource, and Ingot needs two of them", n)
 	}
 	m := img.Machine
-	no(img.SkipImage, img.Pos, "leave skip_create_image out; to look only, use ingot plan", "skip_create_image")
-	no(img.Snapshots != image.Snapshots{}, img.Pos, "leave them out", "snapshots of the disks")
 	no(m.SecurityType == "ConfidentialVM", img.Pos, `use security_type = "TrustedLaunch"`, "a confidential VM")
-	no(len(m.DataDisks) > 0, img.Pos, "add disks to the machines you deploy", "data disks")
 	no(m.DiskController != "", img.Pos, "leave disk_controller_type out", "a choice of disk controller")
 	no(m.Spot != nil, img.Pos, "leave spot out", "a spot VM")
 	no(!m.CustomScript.IsZero(), img.Pos, "use a powershell provisioner", "custom_script")
 	no(m.KeyVault.Skip, img.Pos, "leave skip_create_build_key_vault out, or name an existing vault in build_key_vault_name", "no key vault")
 	no(img.Communicator.Pause > 0, img.Communicator.Pos, "leave pause_before_connecting out: Ingot waits until the guest answers", "pause_before_connecting")
 	no(m.Network.Subscription != "" && m.Network.Subscription != img.Identity.SubscriptionID, img.Pos, "use a network of the build's subscription", "a network of another subscription")
-	for _, t := range img.Targets {
-		switch t := t.(type) {
-		case image.ToVHD:
-			no(true, t.Pos, "publish to a gallery or a managed image instead", "a VHD as the target")
-		case image.ToGallery:
-			no(t.ConfidentialEncryption != "", t.Pos, "leave it out", "confidential_vm_image_encryption_type")
-			no(t.FromSource, t.Pos, `use the scheme "Latest", or a version of your own`, `versions by the scheme "Source"`)
-		case image.ToManagedImage:
-			no(t.Location != "" && m.Location != "" && t.Location != m.Location, t.Pos, "build in that region, or publish to a gallery", "a managed image in another region than the build's")
-			no(t.Subscription != "" && img.Identity.SubscriptionID != "" && t.Subscription != img.Identity.SubscriptionID, t.Pos, "publish to a gallery", "a managed image in another subscription")
-		}
-	}
+	l = append(l, targetLimits(img)...)
 	no(img.Validation != nil, img.Pos, "build with the managed service, or try the image on a machine made of it", "validation of the finished image")
-	for _, d := range img.Definitions {
-		no(true, d.Pos, "make it first: az sig image-definition create, and leave image_definition out", "an image definition to be made")
-	}
 	no(img.Engine.Name == "aib", img.Pos, `set name = "vm" in the engine block`, "Azure Image Builder as the engine")
 	no(img.Managed.AutoRun == "Enabled", img.Pos, "leave autoRun out: ingot build runs it", "autoRun")
 	no(img.Engine.Detach, img.Pos, "leave detach out", "detached builds")

@@ -12,7 +12,7 @@ import (
 type names struct {
 	Group, Vault, CertificateSecret, PasswordSecret, KeySecret string
 	NSG, Network, Subnet, IP, NIC                              string
-	VM, Computer, OSDisk                                       string
+	VM, Computer, OSDisk, DataDisk                             string
 }
 
 func namesFor(img *image.Image, run string) names {
@@ -38,6 +38,7 @@ func namesFor(img *image.Image, run string) names {
 		VM:                cmp.Or(m.ComputeName, base),
 		Computer:          computer(cmp.Or(m.ComputeName, "ingot-"+run)),
 		OSDisk:            cmp.Or(m.OSDiskName, base+"-os"),
+		DataDisk:          base + "-data",
 	}
 }
 
@@ -63,4 +64,7 @@ const (
 	takesReplication   = 7 * time.Minute
 	takesShallow       = 45 * time.Second
 	takesVersionDelete = 91 * time.Second
+	takesSnapshot      = time.Second
+	takesCopy          = 35 * time.Minute // 127 GiB at 60 MB a second
+	takesImageDelete   = 10 * time.Second
 )
