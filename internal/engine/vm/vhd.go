@@ -125,9 +125,13 @@ func beside(name, run string) string { return name + ".ingot-" + run }
 
 // copySnapshot copies the snapshot to a blob; was is what is there of an earlier try.
 func (b *build) copySnapshot(ctx context.Context, t *plan.Task, a vhdArgs, v *azure.VHDStore, name string, meta map[string]string, was azure.VHDInfo) (err error) {
+	var tell func(int64)
 	show := func(i azure.VHDInfo) {
-		if i.Bytes > 0 {
-			t.Progress(float64(i.Copied)/float64(i.Bytes), "%d of %d MiB", i.Copied>>20, i.Bytes>>20)
+		if tell == nil && i.Bytes > 0 {
+			tell = progressOf(t, i.Bytes)
+		}
+		if tell != nil {
+			tell(i.Copied)
 		}
 	}
 	if was.Copy == "pending" {

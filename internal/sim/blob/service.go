@@ -162,6 +162,10 @@ func (s *Service) Route(host, path string) (name, rest string, ok bool) {
 		n, _, _ = strings.Cut(n, ".") // managed disks have a zone: md-x.z50.blob
 		return n, path, true
 	}
+	// The public cloud's own addresses stand in templates. They are accounts of the simulation for whoever asks it.
+	if n, found := strings.CutSuffix(host, ".blob.core.windows.net"); found && s.known(n) {
+		return n, path, true
+	}
 	n, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if n == "" || n == "subscriptions" || n == "providers" {
 		return "", "", false
