@@ -79,7 +79,7 @@ func (b *build) removeImageStandIn(ctx context.Context, t *plan.Task, a imageSta
 	}
 	if stands := err == nil && i.State == "Succeeded"; !stands {
 		if stand, err := b.env.Cloud.GetManagedImage(ctx, a.Image.Group, a.Image.Name); err == nil && stand.State == "Succeeded" {
-			t.Output("stderr", "kept: "+a.For+" is gone, and the new image stands as "+a.Image.Name)
+			t.Output("stderr", "kept: "+a.For+" is gone or not whole, and the new image stands as "+a.Image.Name)
 			return nil
 		}
 	}
@@ -159,7 +159,7 @@ func (b *build) removeVersionStandIn(ctx context.Context, t *plan.Task, a versio
 	}
 	if stands := err == nil && i.State == "Succeeded"; !stands {
 		if stand, err := b.env.Cloud.GetGalleryVersion(ctx, v.Subscription, v.Group, v.Gallery, v.Image, v.Version); err == nil && stand.State == "Succeeded" {
-			t.Output("stderr", "kept: version "+a.For+" is gone, and the new image stands as version "+v.Version)
+			t.Output("stderr", "kept: version "+a.For+" is gone or not whole, and the new image stands as version "+v.Version)
 			return nil
 		}
 	}
