@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -123,7 +124,7 @@ func TestEveryCallFailsOfEveryTarget(t *testing.T) {
 			total++
 		}
 	}
-	t.Logf("a build makes %d calls to Resource Manager; each fails in %d ways", total, len(kinds))
+	t.Logf("a build makes %d calls to Resource Manager; there are %d ways to fail", total, len(kinds))
 	type job struct {
 		n, nth int
 		f      fault
@@ -132,8 +133,12 @@ func TestEveryCallFailsOfEveryTarget(t *testing.T) {
 	go func() {
 		defer close(jobs)
 		n := 1
-		for _, f := range kinds {
+		for i, f := range kinds {
 			for nth := 1; nth <= total && !t.Failed(); nth++ {
+				// All ways take four minutes; without INGOT_SOAK each call fails in one of them.
+				if os.Getenv("INGOT_SOAK") == "" && nth%len(kinds) != i {
+					continue
+				}
 				jobs <- job{n, nth, f}
 				n++
 			}
@@ -187,8 +192,8 @@ func TestEveryCallFailsOfEveryTarget(t *testing.T) {
 	t.Logf("%v", counts)
 }
 
-// TestForceKeepsTheOldUntilTheNewStands replaces an image, a version, snapshots and a VHD, and watches what is there after every call:
-// at no moment is there neither the older one nor a new one.
+// TestForceKeepsTheOldUntilTheNewStands replaces an image, versions, snapshots and a VHD. The order of the calls shows that each of the
+// older ones was deleted after a new one was made.
 func TestForceKeepsTheOldUntilTheNewStands(t *testing.T) {
 	t.Parallel()
 	a := withStorage(t, "")

@@ -33,7 +33,7 @@ func Resolve(ctx context.Context, img *Image, c Catalog, o ResolveOptions) (Fact
 	if img.Identity.SubscriptionID != "" {
 		f.Subscription = img.Identity.SubscriptionID
 	}
-	if img.SkipImage { // nothing is captured, so that the targets have no part in the build
+	if img.SkipImage || img.Validation != nil && img.Validation.SourceOnly { // nothing is captured, so that the targets have no part in the build
 		bare := *img
 		bare.Targets, bare.Snapshots = nil, Snapshots{}
 		img = &bare

@@ -28,6 +28,7 @@ type compiler struct {
 
 // Plan compiles img. It is pure.
 func (Engine) Plan(img *image.Image, f image.Facts, o engine.Options) (*plan.Plan, error) {
+	img = sourceOnly(img)
 	c := &compiler{img: img, f: f, o: o, n: namesFor(img, o.Run), tags: maps.Clone(img.Tags)}
 	if c.tags == nil {
 		c.tags = map[string]string{}
@@ -38,7 +39,7 @@ func (Engine) Plan(img *image.Image, f image.Facts, o engine.Options) (*plan.Pla
 	c.around()
 	c.machine()
 	c.beforehand()
-	last := c.guest()
+	last := c.try(c.guest())
 	c.publish(last)
 	c.settle()
 

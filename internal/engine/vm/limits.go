@@ -47,7 +47,6 @@ func limits(img *image.Image) diag.List {
 	no(img.Communicator.Pause > 0, img.Communicator.Pos, "leave pause_before_connecting out: Ingot waits until the guest answers", "pause_before_connecting")
 	no(m.Network.Subscription != "" && m.Network.Subscription != img.Identity.SubscriptionID, img.Pos, "use a network of the build's subscription", "a network of another subscription")
 	l = append(l, targetLimits(img)...)
-	no(img.Validation != nil, img.Pos, "build with the managed service, or try the image on a machine made of it", "validation of the finished image")
 	no(img.Engine.Name == "aib", img.Pos, `set name = "vm" in the engine block`, "Azure Image Builder as the engine")
 	no(img.Managed.AutoRun == "Enabled", img.Pos, "leave autoRun out: ingot build runs it", "autoRun")
 	no(img.Engine.Detach, img.Pos, "leave detach out", "detached builds")
@@ -59,7 +58,7 @@ func limits(img *image.Image) diag.List {
 	no(len(ssh.RemoteTunnels)+len(ssh.LocalTunnels) > 0, img.Communicator.Pos, "leave them out", "SSH tunnels")
 	no(ssh.TemporaryKeyType == "ecdsa" || ssh.TemporaryKeyType == "dsa", img.Communicator.Pos, "use ed25519 or rsa: Azure takes no other", "a key of type "+ssh.TemporaryKeyType)
 	windowsOnly := []string{"powershell", "windows-shell", "windows-restart", "windows-update", "dsc"}
-	for _, p := range slices.Concat(img.Provision, img.Cleanup) {
+	for _, p := range slices.Concat(img.Provision, img.Cleanup, trials(img)) {
 		if img.OS == image.Linux && slices.Contains(windowsOnly, p.Type) {
 			l.Errorf(p.Pos, "use a shell provisioner", "provisioner %s is for Windows guests; os_type is Linux", p.Type)
 			continue

@@ -9,7 +9,19 @@ import (
 func targetLimits(img *image.Image) diag.List {
 	var l diag.List
 	m := img.Machine
-	if img.SkipImage {
+	if v := img.Validation; v != nil && !v.SourceOnly {
+		if img.SkipImage {
+			l.Errorf(img.Pos, "leave skip_create_image or the tests out", "there is no image to try: skip_create_image makes none")
+		}
+		goOn := v.ContinueDistribute
+		for _, p := range v.Steps {
+			goOn = goOn || p.GoOn
+		}
+		if goOn {
+			l.Errorf(img.Pos, "leave it out: a test that fails keeps the image from being published", "on a VM of your own a run cannot both fail and keep what it has published (continueDistributeOnFailure, continue_on_failure)")
+		}
+	}
+	if img.SkipImage || img.Validation != nil && img.Validation.SourceOnly {
 		return nil // nothing is captured
 	}
 	if img.Snapshots != (image.Snapshots{}) && img.SnapshotGroup() == "" {
@@ -45,4 +57,12 @@ func targetLimits(img *image.Image) diag.List {
 		}
 	}
 	return l
+}
+
+// trials are the steps that try the finished image.
+func trials(img *image.Image) []image.Provision {
+	if img.Validation == nil {
+		return nil
+	}
+	return img.Validation.Steps
 }

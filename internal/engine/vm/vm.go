@@ -4,6 +4,8 @@
 package vm
 
 import (
+	"maps"
+
 	"ingot/internal/diag"
 	"ingot/internal/engine"
 	"ingot/internal/image"
@@ -56,7 +58,8 @@ func (Engine) Check(img *image.Image) diag.List {
 // Actions are what the kinds of this engine's plans mean in env.
 func (Engine) Actions(env engine.Env) map[string]plan.Action {
 	b := &build{env: env}
-	return map[string]plan.Action{
+	actions := tryActions(&build{env: env})
+	maps.Copy(actions, map[string]plan.Action{
 		"group":             plan.Typed[groupArgs, groupResult]{DoFunc: b.makeGroup, UndoFunc: b.removeGroup},
 		"vault":             plan.Typed[vaultArgs, vaultResult]{DoFunc: b.makeVault, UndoFunc: b.removeVault},
 		"certificate":       plan.Typed[certificateArgs, certificateResult]{DoFunc: b.makeCertificate, UndoFunc: b.removeCertificate},
@@ -88,5 +91,6 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"stand-in-image":    plan.Typed[imageStandIn, productResult]{DoFunc: b.makeImageStandIn, UndoFunc: b.removeImageStandIn},
 		"stand-in-version":  plan.Typed[versionStandIn, productResult]{DoFunc: b.makeVersionStandIn, UndoFunc: b.removeVersionStandIn},
 		"manifest":          plan.Typed[manifestArgs, struct{}]{DoFunc: b.writeManifest},
-	}
+	})
+	return actions
 }
