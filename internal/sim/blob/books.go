@@ -9,7 +9,7 @@ import (
 // Entry is a blob of an ordinary account, as the simulation's own books have it.
 type Entry struct{ Account, Container, Name, Copy string }
 
-// Blobs lists what the accounts hold; what is lent of managed disks is not among it.
+// Blobs lists what has been put into the accounts; what is lent of managed disks is not among it.
 func (s *Service) Blobs() []Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -20,6 +20,9 @@ func (s *Service) Blobs() []Entry {
 		}
 		for box, c := range a.containers {
 			for at, b := range c.blobs {
+				if b.borrowed { // it was there from the start
+					continue
+				}
 				e := Entry{Account: name, Container: box, Name: at}
 				if b.copyID != "" {
 					e.Copy = b.copyStatus(s.cfg.Now())
