@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"sim/guest":            {},
 	"sim/qemu":             {},
 	"sim/replay":           {"sim"},
-	"sim/spec":             {"sim"},
+	"sim/spec":             {},
 	"progress":             {"plan"},
 }
 

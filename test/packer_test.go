@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,7 +134,9 @@ func TestPacker(t *testing.T) {
 					t.Errorf("packer does not show %q:\n%s", want, out)
 				}
 			}
-			if versions, left := a.made(t); len(versions) != 1 || len(left) > 0 {
+			versions, left := a.made(t)
+			left = slices.DeleteFunc(left, func(id string) bool { return strings.Contains(id, "/deletedVaults/") }) // Packer never purges its vault
+			if len(versions) != 1 || len(left) > 0 {
 				t.Errorf("packer leaves versions %v and %v", versions, left)
 			}
 		})

@@ -333,6 +333,10 @@ func TestRoles(t *testing.T) {
 		}
 	}
 	r := a.ingot(t, t.TempDir(), []string{"PKR_VAR_token=x"}, "build", dir)
+	if r.code != 4 || !strings.Contains(r.out, "may not do this on") || !strings.Contains(r.out, "Microsoft.Resources/subscriptions/resourceGroups/write") || strings.Contains(r.out, "AuthorizationFailed") {
+		t.Errorf("exit code %d\n%s", r.code, r.out)
+	}
+	r = a.ingot(t, t.TempDir(), []string{"PKR_VAR_token=x"}, "build", "--skip-preflight", dir)
 	if r.code != 4 || !strings.Contains(r.out, "AuthorizationFailed") || !strings.Contains(r.out, "Microsoft.Resources/subscriptions/resourceGroups/write") {
 		t.Errorf("exit code %d\n%s", r.code, r.out)
 	}

@@ -71,7 +71,7 @@ func (c *Client) VMSize(ctx context.Context, location, name string) (Size, error
 }
 
 func sizeOf(s *armcompute.ResourceSKU, location string) Size {
-	out := Size{Name: val(s.Name)}
+	out := Size{Name: val(s.Name), Family: val(s.Family)}
 	for _, k := range s.Capabilities {
 		switch val(k.Name) {
 		case "vCPUs":

@@ -131,7 +131,7 @@ type MarketplaceImage struct {
 
 // Size is a VM size in a region.
 type Size struct {
-	Name            string
+	Name, Family    string // Family is what its quota is called: standardDSv5Family
 	VCPUs, MemoryMB int
 	Generations     []string // V1, V2
 	Restrictions    []string

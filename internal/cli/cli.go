@@ -73,6 +73,8 @@ type app struct {
 	progress string // --progress
 	stamps   bool   // -timestamp-ui
 	guests   string // --guests
+
+	preflight bool // ask Azure before anything is made whether it would go through
 }
 
 // exitError carries an exit code; a nil err has been shown already.
@@ -159,7 +161,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.state, "state", "", "folder of the runs' journals (default: INGOT_STATE, or the user's state folder)")
 	f.StringVar(&a.cloud, "cloud", "", "sim (the simulated Azure) or azure; default: azure when a sign-in is configured, else sim")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	root.AddCommand(a.validateCmd(), a.inspectCmd(), a.convertCmd(), a.fmtCmd(), a.consoleCmd(), a.schemaCmd(), a.planCmd(), a.buildCmd(), a.resumeCmd(), a.runsCmd(), a.statusCmd(), a.cancelCmd(), a.gcCmd(), a.exportCmd(), a.uploadCmd(), a.simCmd(), a.versionCmd())
+	root.AddCommand(a.validateCmd(), a.inspectCmd(), a.convertCmd(), a.fmtCmd(), a.consoleCmd(), a.schemaCmd(), a.planCmd(), a.permissionsCmd(), a.buildCmd(), a.resumeCmd(), a.runsCmd(), a.statusCmd(), a.cancelCmd(), a.gcCmd(), a.exportCmd(), a.uploadCmd(), a.simCmd(), a.versionCmd())
 	for _, c := range root.Commands() {
 		c.Long = strings.TrimSpace(c.Long + "\n\n" + exitCodes)
 		if args := c.Args; args != nil {

@@ -21,7 +21,7 @@ import (
 func (a *app) buildCmd() *cobra.Command {
 	var t templateFlags
 	var scenario, onError string
-	var force bool
+	var force, skip bool
 	var parallel int
 	c := &cobra.Command{
 		Use: "build PATH", Short: "Build the images of a template",
@@ -39,6 +39,7 @@ func (a *app) buildCmd() *cobra.Command {
 			}
 			ctx, in := a.interruptible(cmd.Context())
 			defer in.stop()
+			a.preflight = !skip
 			ready, err := a.prepare(ctx, args[0], &t, r, scenario, force)
 			if err != nil {
 				return err
@@ -52,6 +53,7 @@ func (a *app) buildCmd() *cobra.Command {
 	t.add(c)
 	f := c.Flags()
 	f.StringVar(&onError, "on-error", "cleanup", "when a step fails: cleanup, abort (leave everything, resumable), keep (the same, and say how to clean up), ask")
+	f.BoolVar(&skip, "skip-preflight", false, "do not ask Azure first whether the build would be allowed and has room")
 	f.BoolVar(&force, "force", false, "replace an image or version that exists, once the new one is ready")
 	f.StringVar(&scenario, "scenario", "", "file that says what the simulated Azure holds and what goes wrong in it")
 	a.addGuestsFlag(c)

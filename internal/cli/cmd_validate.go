@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -20,11 +21,19 @@ func (a *app) validateCmd() *cobra.Command {
 	var t templateFlags
 	sev := diag.Warning
 	var engineName, format string
-	var syntaxOnly, quiet, evaluate bool
+	var syntaxOnly, quiet, evaluate, online, force bool
+	var scenario string
 	c := &cobra.Command{
-		Use: "validate PATH…", Short: "Show everything that is wrong with templates, offline",
+		Use: "validate PATH…", Short: "Show everything that is wrong with templates, offline or, with --online, against Azure too",
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, paths []string) error {
+		RunE: func(cmd *cobra.Command, paths []string) error {
+			if online && (format == "sarif" || syntaxOnly) {
+				return usage("--online excludes --syntax-only and --format sarif")
+			}
+			if online {
+				a.json = a.json || format == "json"
+				return a.validateOnline(cmd.Context(), paths, &t, scenario, force)
+			}
 			for _, p := range paths {
 				if p == "" {
 					return usage("a path is empty")
@@ -113,9 +122,59 @@ func (a *app) validateCmd() *cobra.Command {
 	c.Flags().BoolVar(&syntaxOnly, "syntax-only", false, "only parse the files")
 	c.Flags().BoolVar(&quiet, "no-warn-undeclared-var", false, "do not warn about values for variables that the template does not declare")
 	c.Flags().BoolVar(&evaluate, "evaluate-datasources", false, "read what data sources name (needs a sign-in)")
+	c.Flags().BoolVar(&online, "online", false, "ask Azure too, as the first step of a build does: sign-in, permissions, providers, quota, network, policies, locks, what the template names")
+	c.Flags().BoolVar(&force, "force", false, "with --online: accept an image or version that exists, as ingot build -force does")
+	c.Flags().StringVar(&scenario, "scenario", "", "with --online: file that says what the simulated Azure holds and what goes wrong in it")
 	c.Flags().StringVar(&format, "format", "text", "how the problems are printed: text, json or sarif (for code hosts)")
 	c.Flags().StringVar(&engineName, "engine", "", "judge for one engine too, as ingot build does: what it cannot build becomes an error (vm)")
 	return c
+}
+
+// validateOnline does all that a build does before it makes something, for each template.
+func (a *app) validateOnline(ctx context.Context, paths []string, t *templateFlags, scenario string, force bool) error {
+	a.preflight = true
+	var errs []error
+	images := 0
+	for _, path := range paths {
+		r, err := a.loadOrStop(path, t)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		ready, err := a.prepare(ctx, path, t, r, scenario, force)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		images += len(ready)
+		if !a.json {
+			errs = append(errs, a.signedIn(ctx, ready))
+		}
+		for _, p := range ready {
+			p.session.close()
+		}
+	}
+	var first error
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case first == nil:
+			first = err
+		default:
+			var quiet *exitError
+			if !errors.As(err, &quiet) || quiet.err != nil {
+				say(a.Err, "%v", err)
+			}
+		}
+	}
+	if first != nil {
+		return first
+	}
+	if a.json {
+		return diag.RenderJSON(a.Out, nil)
+	}
+	say(a.Out, "valid: %s, and Azure would let %s be built", count(images, "image"), map[bool]string{true: "it", false: "them"}[images == 1])
+	return nil
 }
 
 // load reads a template and asks the engine what it thinks of it; it never returns a nil result.

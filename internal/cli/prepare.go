@@ -105,6 +105,10 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 	var all diag.List
 	for i := range out {
 		if errs[i] != nil {
+			if azure.IsForbidden(errs[i]) && a.preflight {
+				all := engine.Preflight{Cloud: out[i].session.cloud, Img: out[i].img, Facts: facts[i]}.MissingLookups(ctx)
+				diag.Render(a.Err, all, r.Sources, a.color(a.Err))
+			}
 			if azure.IsAuth(errs[i]) || azure.IsForbidden(errs[i]) {
 				return nil, &exitError{exitPermission, errs[i]}
 			}
@@ -151,6 +155,11 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		}
 		if p.session.kind == cloudServed {
 			p.plan.Meta[metaSim] = a.Getenv("INGOT_SIM")
+		}
+	}
+	if a.preflight {
+		if err := a.checkAhead(ctx, r, out, facts); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -61,7 +62,7 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 	if m.KeyVault.Name != "" {
 		try(add("key vault "+m.KeyVault.Name, inGroup(sub, m.ResourceGroup, "Microsoft.KeyVault/vaults/"+m.KeyVault.Name), map[string]any{
 			"location": location, "properties": map[string]any{"enabledForDeployment": true, "enabledForTemplateDeployment": true, "enableSoftDelete": true,
-				"sku": map[string]any{"family": "A", "name": "standard"}, "accessPolicies": s.sim.VaultPolicies()}}))
+				"tenantId": cmp.Or(img.Identity.TenantID, sim.DefaultTenant), "sku": map[string]any{"family": "A", "name": "standard"}, "accessPolicies": s.sim.VaultPolicies()}}))
 	}
 	if n := m.Network; n.VNet != "" {
 		rg, subnet := n.ResourceGroup, n.Subnet

@@ -72,7 +72,7 @@ func (c Catalog) GroupLocation(ctx context.Context, group string) (string, error
 
 func (c Catalog) VMSize(ctx context.Context, location, size string) (image.Size, error) {
 	s, err := c.Cloud.VMSize(ctx, location, size)
-	return image.Size{Name: s.Name, VCPUs: s.VCPUs, MemoryMB: s.MemoryMB, Generations: s.Generations, Restrictions: s.Restrictions}, notFound(err)
+	return image.Size{Name: s.Name, Family: s.Family, VCPUs: s.VCPUs, MemoryMB: s.MemoryMB, Generations: s.Generations, Restrictions: s.Restrictions}, notFound(err)
 }
 
 // osOf folds Azure's spelling (Windows, Linux) to the model's.

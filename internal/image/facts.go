@@ -31,6 +31,7 @@ type Base struct {
 // Size is a VM size in the region.
 type Size struct {
 	Name         string
+	Family       string `json:",omitempty"` // what its quota is called
 	VCPUs        int
 	MemoryMB     int
 	Generations  []string // V1, V2; empty where Azure did not say

@@ -70,3 +70,13 @@ type Clock interface {
 	// Sleep waits for d or until ctx is done, whose cause it then returns.
 	Sleep(ctx context.Context, d time.Duration) error
 }
+
+// Find returns the step with that id.
+func (p *Plan) Find(id string) (Step, bool) {
+	for _, s := range p.Steps {
+		if s.ID == id {
+			return s, true
+		}
+	}
+	return Step{}, false
+}

@@ -30,20 +30,11 @@ func (t *Task) Clock() Clock { return t.clock }
 // Find returns another step of the plan.
 func (t *Task) Find(step string) (Step, bool) {
 	if t.prefix != "" {
-		if s, ok := t.step(t.prefix + step); ok {
+		if s, ok := t.plan.Find(t.prefix + step); ok {
 			return s, true
 		}
 	}
-	return t.step(step)
-}
-
-func (t *Task) step(id string) (Step, bool) {
-	for _, s := range t.plan.Steps {
-		if s.ID == id {
-			return s, true
-		}
-	}
-	return Step{}, false
+	return t.plan.Find(step)
 }
 
 // Through is the task as seen through a prefix: what it asks of step "x" it is told of step prefix+"x" where the plan has one. So the
@@ -68,7 +59,7 @@ var ErrNoResult = errors.New("no result")
 // Result decodes what the step with that id left with SetResult, in this process or an earlier one.
 func (t *Task) Result(step string, v any) error {
 	if t.prefix != "" {
-		if _, ok := t.step(t.prefix + step); ok {
+		if _, ok := t.plan.Find(t.prefix + step); ok {
 			step = t.prefix + step
 		}
 	}

@@ -87,7 +87,14 @@ func (w *Azure) market(q *request, sub string, parts, low []string) *reply {
 	if len(low) < 5 || low[2] != "locations" || low[4] != "publishers" {
 		return nil
 	}
-	if bad := w.authorize(q.who, "Microsoft.Compute/locations/publishers/read", "/subscriptions/"+sub); bad != nil {
+	// Each level of the marketplace has a right of its own (Azure's list of operations, Microsoft.Compute).
+	right := "Microsoft.Compute/locations/publishers"
+	for i, s := range []string{"/artifacttypes", "/offers", "/skus", "/versions"} {
+		if len(low) > []int{6, 8, 10, 12}[i] {
+			right += s
+		}
+	}
+	if bad := w.authorize(q.who, right+"/read", "/subscriptions/"+sub); bad != nil {
 		return failed(bad)
 	}
 	location := regionKey(parts[3])

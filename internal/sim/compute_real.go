@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -357,9 +358,12 @@ func (w *Azure) whole(c *content, then func() *refusal) *refusal {
 	if len(left) == 0 {
 		return then()
 	}
+	if w.storage.making == nil {
+		w.storage.making = map[string]bool{}
+	}
 	disks := make([]qemu.Image, len(left))
 	for i, p := range left {
-		disks[i] = p.frozen.disk
+		disks[i], w.storage.making[paths[i]] = p.frozen.disk, true
 	}
 	made := make([]qemu.Image, len(left))
 	return &refusal{later: &later{func() *refusal {
@@ -375,6 +379,9 @@ func (w *Azure) whole(c *content, then func() *refusal) *refusal {
 			p.frozen, p.image, p.bytes = nil, made[i].Path, made[i].Bytes
 		}
 		bad := then()
+		for _, p := range paths {
+			delete(w.storage.making, p)
+		}
 		w.reap()
 		return bad
 	}}}
@@ -402,6 +409,7 @@ func (w *Azure) reap() {
 	for _, f := range w.storage.files {
 		used[f.opened] = true
 	}
+	maps.Copy(used, w.storage.making)
 	for _, r := range w.resources {
 		switch a := r.aux.(type) {
 		case *machine:

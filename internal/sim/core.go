@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sort"
 	"strconv"
@@ -56,6 +57,9 @@ type Config struct {
 	State string
 	// Dir is where blobs and disks are kept; default: a folder that is made when it is needed and removed by Close.
 	Dir string
+	// Observe is told of every answer but Storage's data plane's, before it is sent; it must not keep r or body, and may be called by several
+	// goroutines at once. nil: nobody looks.
+	Observe func(r *http.Request, status int, body []byte)
 }
 
 // Azure is a simulated Azure.

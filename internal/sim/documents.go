@@ -171,6 +171,15 @@ func (w *Azure) show(k *kind, r *resource, expand string) map[string]any {
 	return b
 }
 
+// tracked reports whether a type's resources have a region of their own: those below a provider, and the gallery's.
+func tracked(typ string) bool {
+	low := strings.ToLower(typ)
+	if strings.HasPrefix(low, "microsoft.authorization/") || strings.HasPrefix(low, "microsoft.resources/") {
+		return false
+	}
+	return strings.Count(low, "/") == 1 || strings.HasPrefix(low, "microsoft.compute/galleries/")
+}
+
 func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	in := ask{id: id, name: lastPart(id), location: regionKey(text(q.body, "location")), body: q.body, old: old, who: q.who}
 	if q.body == nil {
@@ -178,6 +187,10 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	}
 	if old != nil && old.deleting {
 		return failed(refuse(409, "Conflict", "The request failed due to conflict with a concurrent request. To resolve it, please refer to https://aka.ms/activitylog to get more details on the conflicting requests."))
+	}
+	// Resource Manager's own check, before a provider is asked (Learn: "Common deployment errors", LocationRequired).
+	if old == nil && in.location == "" && tracked(k.typ) {
+		return failed(refuse(400, "LocationRequired", "The location property is required for this definition."))
 	}
 	if bad := w.join(q.who, k, in); bad != nil {
 		return failed(bad)

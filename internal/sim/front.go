@@ -140,6 +140,7 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 		h.Set(k, v)
 	}
 	if out.body == nil {
+		w.observe(r, out.status, nil)
 		rw.WriteHeader(out.status)
 		return
 	}
@@ -147,12 +148,19 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 	if raw == nil {
 		raw, _ = encode(r.URL.Path, out) // made after the call: the refusal of what could not be kept
 	}
+	w.observe(r, out.status, raw)
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json; charset=utf-8")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(raw)))
 	rw.WriteHeader(out.status)
 	rw.Write(raw) //nolint:errcheck // the caller may have gone
+}
+
+func (w *Azure) observe(r *http.Request, status int, body []byte) {
+	if w.cfg.Observe != nil {
+		w.cfg.Observe(r, status, body)
+	}
 }
 
 // clean makes one slash of several, as the front door does.
@@ -262,6 +270,9 @@ func (w *Azure) route(q *request) *reply {
 		return failed(refuse(404, "SubscriptionNotFound", "The subscription '"+sub+"' could not be found."))
 	}
 	rest := low[2:]
+	if scope, ok := strings.CutSuffix(strings.ToLower(q.path), "/providers/microsoft.policyinsights/checkpolicyrestrictions"); ok && q.method == http.MethodPost {
+		return w.restrictions(q, q.path[:len(scope)])
+	}
 	// A list, a subscription and a poll can only be read: another method must not look as if it had worked.
 	if len(rest) == 3 && rest[0] == "providers" && (rest[2] == "register" || rest[2] == "unregister") {
 		return w.provider(q, sub, rest)

@@ -124,10 +124,16 @@ func (w *Azure) policyRule(id string) map[string]any {
 	return nil
 }
 
-// disallowed holds a new document against the policies that are assigned above it. Of Azure's language it knows what the two denials
+// denial is an assigned policy that refuses a document.
+type denial struct {
+	assignment *resource
+	rule       map[string]any
+}
+
+// denials holds a new document against the policies that are assigned above it. Of Azure's language it knows what the two denials
 // that hurt builds are written in: field (location, type, name, tags[x], tags.x), equals, notEquals, in, notIn, exists, not, allOf, anyOf; a
 // rule with anything else denies nothing here.
-func (w *Azure) disallowed(id, typ, location string, body map[string]any) *refusal {
+func (w *Azure) denials(id, typ, location string, body map[string]any) (out []denial) {
 	if strings.HasPrefix(typ, "Microsoft.Authorization/") {
 		return nil
 	}
@@ -147,9 +153,17 @@ func (w *Azure) disallowed(id, typ, location string, body map[string]any) *refus
 		e := policyEval{map[string]any{"location": location, "type": typ, "name": lastPart(id)}, mapping(body, "tags"), params}
 		effect, _ := e.value(field(rule, "policyRule", "then", "effect")).(string)
 		holds, known := e.condition(field(rule, "policyRule", "if"))
-		if !strings.EqualFold(effect, "deny") || !holds || !known {
-			continue
+		if strings.EqualFold(effect, "deny") && holds && known {
+			out = append(out, denial{a, rule})
 		}
+	}
+	return out
+}
+
+// disallowed refuses what the first of them denies.
+func (w *Azure) disallowed(id, typ, location string, body map[string]any) *refusal {
+	for _, d := range w.denials(id, typ, location, body) {
+		a, rule := d.assignment, d.rule
 		ids, err := json.Marshal([]any{map[string]any{"policyAssignment": map[string]any{"name": or(text(a.props, "displayName"), a.name), "id": a.id},
 			"policyDefinition": map[string]any{"name": or(text(rule, "displayName"), lastPart(text(a.props, "policyDefinitionId"))), "id": text(a.props, "policyDefinitionId")}}})
 		if err != nil {
@@ -158,6 +172,33 @@ func (w *Azure) disallowed(id, typ, location string, body map[string]any) *refus
 		return refuse(403, "RequestDisallowedByPolicy", "Resource '"+lastPart(id)+"' was disallowed by policy. Policy identifiers: '"+string(ids)+"'.")
 	}
 	return nil
+}
+
+// restrictions answers checkPolicyRestrictions for a subscription or a group: which policies would deny a resource that is not there yet
+// (https://learn.microsoft.com/rest/api/policyinsights/policy-restrictions/check-at-subscription-scope). Restrictions of single fields
+// are not worked out: the list is empty.
+func (w *Azure) restrictions(q *request, scope string) *reply {
+	if bad := w.authorize(q.who, "Microsoft.PolicyInsights/checkPolicyRestrictions/read", scope); bad != nil {
+		return failed(bad)
+	}
+	if strings.Contains(strings.ToLower(scope), "/resourcegroups/") && w.find(scope) == nil {
+		return failed(refuse(404, "ResourceGroupNotFound", "Resource group '"+lastPart(scope)+"' could not be found."))
+	}
+	content := mapping(q.body, "resourceDetails", "resourceContent")
+	if content == nil {
+		return failed(refuse(400, "InvalidCheckRestrictionsRequest", "The request content is invalid: resourceDetails.resourceContent is required."))
+	}
+	typ, name := text(content, "type"), or(text(content, "name"), "resource")
+	id := scope + "/providers/" + typ + "/" + name
+	if strings.EqualFold(typ, groupType) {
+		id = scope + "/resourceGroups/" + name
+	}
+	found := []any{}
+	for _, d := range w.denials(id, typ, regionKey(text(content, "location")), content) {
+		found = append(found, map[string]any{"policyInfo": map[string]any{"policyDefinitionId": text(d.assignment.props, "policyDefinitionId"), "policyAssignmentId": d.assignment.id},
+			"evaluationResult": "NonCompliant", "effectDetails": map[string]any{"policyEffect": "Deny"}})
+	}
+	return &reply{status: 200, body: map[string]any{"fieldRestrictions": []any{}, "contentEvaluationResult": map[string]any{"policyEvaluations": found}}}
 }
 
 func excluded(a *resource, id string) bool {

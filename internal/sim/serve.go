@@ -163,6 +163,7 @@ func (w *Azure) inventory() []Item {
 	for _, s := range w.vaults {
 		if s.softDeleted {
 			out = append(out, Item{ID: text(w.deletedVault(s), "id"), Type: "Microsoft.KeyVault/deletedVaults", State: "Deleted", Location: s.location})
+			continue // its secrets come and go with it
 		}
 		for _, list := range []map[string]*secret{s.secrets, s.deleted} {
 			for _, x := range list {

@@ -21,6 +21,8 @@ type storage struct {
 	dir   string
 	made  bool
 	files map[string]*diskFile // by the lower-case id of a disk or snapshot
+	// making are files of the host that are written without the lock and belong to nobody yet: reap leaves them.
+	making map[string]bool
 }
 
 func (s *storage) close() {
@@ -43,8 +45,12 @@ func (w *Azure) plane() (*blob.Service, *refusal) {
 	if err == nil {
 		err = os.MkdirAll(filepath.Join(dir, "blobs"), 0o700)
 	}
+	index := ""
+	if !made {
+		index = filepath.Join(dir, "blob-names")
+	}
 	if err == nil {
-		w.storage.blobs, err = blob.New(blob.Config{Dir: filepath.Join(dir, "blobs"), Now: w.clock.Now, Account: w.blobAccount, Authorize: w.blobRights, Owner: w.tokenOwner, CopyTakes: w.copyTakes})
+		w.storage.blobs, err = blob.New(blob.Config{Dir: filepath.Join(dir, "blobs"), Index: index, Now: w.clock.Now, Account: w.blobAccount, Authorize: w.blobRights, Owner: w.tokenOwner, CopyTakes: w.copyTakes})
 	}
 	if err != nil {
 		return nil, refuse(500, "InternalExecutionError", "The simulated storage cannot be kept: "+err.Error())

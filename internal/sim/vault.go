@@ -47,6 +47,9 @@ func checkVault(w *Azure, in ask) *refusal {
 	if in.old != nil {
 		return nil
 	}
+	if p := mapping(in.body, "properties"); text(p, "tenantId") == "" || text(p, "sku", "name") == "" { // both are required by the schema
+		return refuse(400, "BadRequest", "The vault '"+in.name+"' lacks a required property: properties.tenantId and properties.sku.name must be given.")
+	}
 	if s := w.vaults[name]; s != nil {
 		if s.softDeleted {
 			return refuse(409, "ConflictError", "A vault with the same name already exists in deleted state. You need to either recover or purge existing key vault. Follow this link https://go.microsoft.com/fwlink/?linkid=2149745 for more information on soft delete.")

@@ -45,11 +45,13 @@ type plane struct {
 	allow  func(action string) bool
 }
 
-func newPlane(t *testing.T) *plane {
-	p := &plane{t: t, dir: t.TempDir(), allow: func(string) bool { return true }}
+func newPlane(t *testing.T) *plane { return planeIn(t, t.TempDir(), "") }
+
+func planeIn(t *testing.T, dir, index string) *plane {
+	p := &plane{t: t, dir: dir, allow: func(string) bool { return true }}
 	raw, err := base64.StdEncoding.DecodeString(testKey)
 	must(t, err)
-	p.Service, err = blob.New(blob.Config{Dir: p.dir, Now: func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) },
+	p.Service, err = blob.New(blob.Config{Dir: p.dir, Index: index, Now: func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) },
 		Account:   func(n string) (blob.Account, bool) { return blob.Account{Name: n, Keys: [][]byte{raw}}, n == "acct" },
 		Authorize: func(token, _, action string) (bool, bool) { return token == "known", p.allow(action) },
 		Owner:     func(string) (string, string) { return "oid", "tid" }})

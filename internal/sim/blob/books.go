@@ -50,6 +50,9 @@ func (s *Service) Make(account, name string) error {
 	defer s.mu.Unlock()
 	if a.containers[name] == nil {
 		a.containers[name] = &container{name: name, etag: s.etag(), modified: s.cfg.Now(), meta: map[string]string{}, blobs: map[string]*item{}, policies: map[string]policy{}}
+		if s.cfg.Index != "" {
+			return s.save(a)
+		}
 	}
 	return nil
 }

@@ -32,6 +32,8 @@ type Config struct {
 	Dir     string
 	Now     func() time.Time
 	Account func(name string) (Account, bool)
+	// Index is a folder to keep the blobs' names and settings in, for a later Service with the same Dir; "" keeps nothing.
+	Index string
 	// Authorize decides on a bearer token: known tells whether the token is one at all, allowed whether its owner has the
 	// data action, such as "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read". nil: no tokens.
 	Authorize func(token, account, action string) (known, allowed bool)
@@ -113,6 +115,11 @@ func New(c Config) (*Service, error) {
 	if _, err := rand.Read(s.secret); err != nil {
 		return nil, fmt.Errorf("cannot make a blob service: %w", err)
 	}
+	if c.Index != "" {
+		if err := s.load(); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
@@ -127,6 +134,9 @@ func (s *Service) Drop(name string) {
 			}
 		}
 		delete(s.accounts, name)
+	}
+	if s.cfg.Index != "" {
+		os.Remove(filepath.Join(s.cfg.Index, name+".json")) //nolint:errcheck // it may have held nothing
 	}
 }
 
@@ -253,7 +263,7 @@ func (s *Service) answer(w http.ResponseWriter, r *http.Request) error {
 	if err := c.authorize(op); err != nil {
 		return err
 	}
-	return op.do(c)
+	return c.kept(op.do)
 }
 
 // operation is what a request asks for, and the right it takes: of a SAS one letter of need, of an account SAS the resource

@@ -301,7 +301,8 @@ func (p *process) shutdown(args []string) int {
 		}
 		return 0
 	}
-	if !p.m.shutdown(kind, after) {
+	// shutdown.exe only asks for it: it has returned, and its caller has been told, before Windows stops its services.
+	if !p.m.shutdown(kind, max(after, time.Second)) {
 		p.complain("A system shutdown has already been scheduled.(1190)")
 		return 1190 // ERROR_SHUTDOWN_IS_SCHEDULED
 	}

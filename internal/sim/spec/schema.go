@@ -74,8 +74,8 @@ func (l *library) load(file string) (map[string]any, error) {
 // answer is the schema of an operation's answer and the file that it is relative to.
 type answer struct {
 	file, path, version string
-	schema              map[string]any
-	declared            bool // the status is one of the operation's
+	schema, fallback    map[string]any // of this status; of errors
+	declared, accepted  bool           // the status is one of the operation's; it has begun a long operation, and a body is not needed
 }
 
 // find returns the operation that a call is, of the version that is asked for or the nearest: the newest before it, else the
@@ -140,7 +140,10 @@ func operation(doc map[string]any, method, path string, status int) (answer, boo
 	responses, _ := op["responses"].(map[string]any)
 	r, declared := responses[fmt.Sprint(status)].(map[string]any)
 	schema, _ := r["schema"].(map[string]any)
-	return answer{path: best, schema: schema, declared: declared}, true
+	others, _ := responses["default"].(map[string]any)
+	fallback, _ := others["schema"].(map[string]any)
+	long, _ := op["x-ms-long-running-operation"].(bool)
+	return answer{path: best, schema: schema, fallback: fallback, declared: declared, accepted: long && status == 202}, true
 }
 
 // resolve follows a reference from a file.
@@ -236,6 +239,72 @@ func (l *library) flat(file string, s map[string]any, body any) (map[string]any,
 		}
 		if each != nil {
 			out["items"] = each
+		}
+	}
+	return out, nil
+}
+
+// members lists what a body has and its schema does not declare, by its place in the body.
+func (l *library) members(file string, s map[string]any, body any) ([]string, error) {
+	var out []string
+	declared := map[string]bool{}
+	open := false
+	var each func(file string, s map[string]any) error
+	each = func(file string, s map[string]any) error {
+		for s["$ref"] != nil {
+			ref, _ := s["$ref"].(string)
+			var err error
+			if s, file, err = l.resolve(file, ref); err != nil {
+				return err
+			}
+		}
+		all, _ := s["allOf"].([]any)
+		for _, p := range all {
+			m, _ := p.(map[string]any)
+			if err := each(file, m); err != nil {
+				return err
+			}
+		}
+		more, hasMore := s["additionalProperties"]
+		props, _ := s["properties"].(map[string]any)
+		// An object of which nothing is said may hold anything; a discriminated one has members of its own kind.
+		open = open || hasMore && more != false || props == nil && all == nil && s["items"] == nil || s["discriminator"] != nil
+		switch b := body.(type) {
+		case map[string]any:
+			for k, v := range b {
+				m, ok := props[k].(map[string]any)
+				if !ok {
+					continue
+				}
+				declared[k] = true
+				inner, err := l.members(file, m, v)
+				if err != nil {
+					return err
+				}
+				for _, i := range inner {
+					out = append(out, k+"."+i)
+				}
+			}
+		case []any:
+			item, _ := s["items"].(map[string]any)
+			for _, v := range b {
+				inner, err := l.members(file, item, v)
+				if err != nil {
+					return err
+				}
+				out = append(out, inner...)
+			}
+		}
+		return nil
+	}
+	if err := each(file, s); err != nil {
+		return nil, err
+	}
+	if b, ok := body.(map[string]any); ok && !open {
+		for k := range b {
+			if !declared[k] {
+				out = append(out, k)
+			}
 		}
 	}
 	return out, nil

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"ingot/internal/azure"
+	"ingot/internal/diag"
+	"ingot/internal/engine"
+	"ingot/internal/image"
+	"ingot/internal/template"
+)
+
+// checkAhead asks Azure, for all plans at once, whether they would go through, and shows everything that is found.
+func (a *app) checkAhead(ctx context.Context, r *template.Result, ready []*prepared, facts []image.Facts) error {
+	lists := make([]diag.List, len(ready))
+	denied := make([]bool, len(ready))
+	begun := time.Now()
+	var wg sync.WaitGroup
+	for i, p := range ready {
+		wg.Go(func() {
+			f := engine.Preflight{Cloud: p.session.cloud, Img: p.img, Facts: facts[i], Plan: p.plan}
+			if righter, ok := a.engine().(engine.Righter); ok {
+				f.Rights = righter.Rights(p.plan, facts[i])
+			}
+			var err error
+			if _, _, _, f.Name, err = p.session.cloud.Whoami(ctx); err != nil && azure.IsAuth(err) {
+				lists[i].Errorf(p.img.Pos, "sign in again", "%v", err)
+				return
+			}
+			lists[i], denied[i] = f.Findings(ctx)
+		})
+	}
+	wg.Wait()
+	var all diag.List
+	refused := false
+	for i := range ready {
+		all = append(all, lists[i]...)
+		refused = refused || denied[i]
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if a.json && all.HasErrors() {
+		if err := diag.RenderJSON(a.Out, all); err != nil {
+			return err
+		}
+	} else if !a.json {
+		diag.Render(a.Err, all, r.Sources, a.color(a.Err))
+		if took := time.Since(begun); took > time.Second {
+			say(a.Err, "Checked ahead in %s.", took.Round(100*time.Millisecond))
+		}
+	}
+	switch {
+	case refused:
+		return shown(exitPermission)
+	case all.HasErrors():
+		return shown(exitTemplate)
+	}
+	return nil
+}
+
+// signedIn says who the template's images are built as.
+func (a *app) signedIn(ctx context.Context, ready []*prepared) error {
+	told := map[string]bool{}
+	for _, p := range ready {
+		subscription, tenant, object, name, err := p.session.cloud.Whoami(ctx)
+		if err != nil {
+			return &exitError{exitPermission, err}
+		}
+		line := fmt.Sprintf("Signed in as %s (object id %s, tenant %s), subscription %s.", cmpText(name, object), object, tenant, subscription)
+		if !told[line] {
+			told[line] = true
+			say(a.Err, "%s", line)
+		}
+	}
+	return nil
+}
+
+func cmpText(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
