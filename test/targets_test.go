@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -343,5 +344,54 @@ image_definition {
 	}
 	if got := a.kept(t); len(got) != 4 {
 		t.Errorf("after a failed build: %v", got)
+	}
+}
+
+// TestPermissionsOfEveryTarget: a role of exactly what `ingot permissions` prints builds a template with every kind of target; without the
+// data actions and the right to list keys the container is found closed before there is a machine.
+func TestPermissionsOfEveryTarget(t *testing.T) {
+	t.Parallel()
+	who := func(client string) string {
+		return everything + `
+  client_id       = "` + client + `"
+  client_secret   = "test-secret-not-real"
+  tenant_id       = "00000000-0000-4000-8000-00000000b001"
+  subscription_id = "` + tested + `"
+`
+	}
+	const may, barred = "55555555-5555-4555-8555-000000000001", "55555555-5555-4555-8555-000000000002"
+	out := (&azure{}).ingot(t, t.TempDir(), nil, "permissions", "--json", framed(t, who(may)))
+	var roles []role
+	if err := json.Unmarshal([]byte(out.out), &roles); err != nil || out.code != 0 {
+		t.Fatalf("%v\n%s", err, out.out)
+	}
+	var definitions []map[string]any
+	var full, less []map[string]any
+	data := 0
+	for i, r := range roles {
+		name := fmt.Sprintf("role %d", i)
+		definitions = append(definitions, map[string]any{"name": name, "actions": r.Actions, "dataActions": r.DataActions}, map[string]any{"name": name + " without data", "actions": r.Actions})
+		full = append(full, map[string]any{"role": name, "scope": r.AssignableScopes[0]})
+		less = append(less, map[string]any{"role": name + " without data", "scope": r.AssignableScopes[0]})
+		data += len(r.DataActions)
+	}
+	if data != 3 {
+		t.Errorf("%d data actions, want those of blobs\n%s", data, out.out)
+	}
+	more, err := json.Marshal(map[string]any{"roles": definitions, "principals": []any{
+		map[string]any{"name": "may", "clientId": may, "secret": "test-secret-not-real", "roles": full},
+		map[string]any{"name": "barred", "clientId": barred, "secret": "test-secret-not-real", "roles": less}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := withStorage(t, ", "+strings.TrimSuffix(strings.TrimPrefix(string(more), "{"), "}"))
+	if r := a.ingot(t, t.TempDir(), nil, "build", framed(t, who(barred))); r.code == 0 || strings.Contains(r.out, "[vm] DONE") || !strings.Contains(r.out, "Storage Blob Data Contributor") {
+		t.Errorf("without the data actions: exit code %d\n%s", r.code, r.out)
+	}
+	if got := a.kept(t); len(got) != 0 {
+		t.Errorf("it leaves %v", got)
+	}
+	if r := a.ingot(t, t.TempDir(), nil, "build", framed(t, who(may))); r.code != 0 {
+		t.Errorf("exit code %d\n%s", r.code, r.out)
 	}
 }
