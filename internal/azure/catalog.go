@@ -81,6 +81,20 @@ func sizeOf(s *armcompute.ResourceSKU, location string) Size {
 			out.MemoryMB = int(gb * 1024)
 		case "HyperVGenerations":
 			out.Generations = strings.Split(val(k.Value), ",")
+		case "ConfidentialComputingType":
+			out.Confidential = val(k.Value)
+		case "DiskControllerTypes":
+			for _, t := range strings.Split(val(k.Value), ",") {
+				out.Controllers = append(out.Controllers, strings.TrimSpace(t))
+			}
+		case "LowPriorityCapable":
+			out.LowPriority = strings.EqualFold(val(k.Value), "True")
+		case "PremiumIO":
+			out.Premium = strings.EqualFold(val(k.Value), "True")
+		case "AcceleratedNetworkingEnabled":
+			out.Accelerated = strings.EqualFold(val(k.Value), "True")
+		case "EncryptionAtHostSupported":
+			out.HostEncrypts = strings.EqualFold(val(k.Value), "True")
 		}
 	}
 	for _, r := range s.Restrictions {

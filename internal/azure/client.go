@@ -57,6 +57,7 @@ type Client struct {
 	vaults *armkeyvault.VaultsClient
 
 	vms    *armcompute.VirtualMachinesClient
+	exts   *armcompute.VirtualMachineExtensionsClient
 	disks  *armcompute.DisksClient
 	snaps  *armcompute.SnapshotsClient
 	images *armcompute.ImagesClient
@@ -96,6 +97,7 @@ func New(o Options) (*Client, error) {
 	c.nics = made(&errs, armnetwork.NewInterfacesClient, c)
 	c.vaults = made(&errs, armkeyvault.NewVaultsClient, c)
 	c.vms = made(&errs, armcompute.NewVirtualMachinesClient, c)
+	c.exts = made(&errs, armcompute.NewVirtualMachineExtensionsClient, c)
 	c.disks = made(&errs, armcompute.NewDisksClient, c)
 	c.snaps = made(&errs, armcompute.NewSnapshotsClient, c)
 	c.images = made(&errs, armcompute.NewImagesClient, c)

@@ -28,6 +28,7 @@ func (c *Client) GetDefinition(ctx context.Context, subscription, group, gallery
 	if p := r.Properties; p != nil {
 		d.OS, d.OSState, d.Generation = string(val(p.OSType)), string(val(p.OSState)), string(val(p.HyperVGeneration))
 		d.Architecture = string(val(p.Architecture))
+		d.Plan = purchasePlan(p.PurchasePlan)
 		for _, f := range p.Features {
 			d.Features[val(f.Name)] = val(f.Value)
 		}

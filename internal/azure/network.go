@@ -49,11 +49,25 @@ func (c *Client) DeleteNetwork(ctx context.Context, group, name string, op Op) e
 
 // GetSubnet looks a subnet up; location is its network's.
 func (c *Client) GetSubnet(ctx context.Context, group, vnet, subnet string) (id, location string, err error) {
-	v, err := c.vnets.Get(ctx, group, vnet, nil)
+	return c.GetSubnetIn(ctx, c.o.Subscription, group, vnet, subnet)
+}
+
+// GetSubnetIn looks a subnet up that may be in another subscription of the tenant.
+func (c *Client) GetSubnetIn(ctx context.Context, subscription, group, vnet, subnet string) (id, location string, err error) {
+	vnets, subnets := c.vnets, c.subnets
+	if !strings.EqualFold(subscription, c.o.Subscription) {
+		if vnets, err = armnetwork.NewVirtualNetworksClient(subscription, c.o.Credential, c.arm); err != nil {
+			return "", "", err
+		}
+		if subnets, err = armnetwork.NewSubnetsClient(subscription, c.o.Credential, c.arm); err != nil {
+			return "", "", err
+		}
+	}
+	v, err := vnets.Get(ctx, group, vnet, nil)
 	if err != nil {
 		return "", "", wrap(err, "look up virtual network %s", vnet)
 	}
-	s, err := c.subnets.Get(ctx, group, vnet, subnet, nil)
+	s, err := subnets.Get(ctx, group, vnet, subnet, nil)
 	if err != nil {
 		return "", "", wrap(err, "look up subnet %s of %s", subnet, vnet)
 	}

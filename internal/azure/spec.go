@@ -70,8 +70,15 @@ type Vault struct {
 // VaultInfo is what a vault answers.
 type VaultInfo struct{ ID, URI string }
 
-// ImageRef is what a VM starts from: either Publisher to Version, or ID (gallery version or managed image).
-type ImageRef struct{ Publisher, Offer, SKU, Version, ID string }
+// ImageRef is what a VM starts from: either Publisher to Version, or ID (gallery version or managed image), or the id of an
+// image version that others share: Shared (/SharedGalleries/…, shared directly) or Community (/CommunityGalleries/…).
+type ImageRef struct{ Publisher, Offer, SKU, Version, ID, Shared, Community string }
+
+// Spot makes a VM a spot VM.
+type Spot struct {
+	Eviction string  // Deallocate or Delete; "": Azure's default, Deallocate
+	MaxPrice float64 // US dollars an hour; 0: up to the price of a normal VM, which Azure writes as -1
+}
 
 // PurchasePlan is the marketplace plan some images ask for.
 type PurchasePlan struct{ Name, Product, Publisher, PromotionCode string }
@@ -93,7 +100,10 @@ type VM struct {
 	OSDiskType, Caching         string // Standard_LRS, ...; None, ReadOnly, ReadWrite
 	DataDisks                   []VMDataDisk
 	DiskEncryptionSetID         string
-	SecurityType                string // "" or TrustedLaunch
+	SecurityType                string // "", TrustedLaunch or ConfidentialVM
+	SecurityEncryption          string // of a confidential VM: VMGuestStateOnly, DiskWithVMGuestState
+	DiskController              string // "", SCSI, NVMe
+	Spot                        *Spot
 	SecureBoot, VTPM            bool
 	EncryptionAtHost            *bool
 	LicenseType                 string
@@ -117,6 +127,7 @@ type VMDataDisk struct {
 type VMInfo struct {
 	ID, OSDiskID, OSDiskName string
 	Power                    string // running, deallocated, ... without "PowerState/"
+	Spot                     bool   // Azure may take it back
 	Generalized              bool
 	Tags                     map[string]string
 }
@@ -135,12 +146,17 @@ type Size struct {
 	VCPUs, MemoryMB int
 	Generations     []string // V1, V2
 	Restrictions    []string
+	Confidential    string   // SNP, TDX; "": none
+	Controllers     []string // SCSI, NVMe
+	// What the size is able to, as far as Azure says.
+	LowPriority, Premium, Accelerated, HostEncrypts bool
 }
 
 // Definition is a gallery image definition.
 type Definition struct {
 	ID, Location, OS, OSState, Generation, SecurityType string
-	Architecture                                        string // x64, Arm64; "" where Azure did not say
+	Architecture                                        string        // x64, Arm64; "" where Azure did not say
+	Plan                                                *PurchasePlan // that machines of the image must name; nil: none
 	Features, Tags                                      map[string]string
 }
 

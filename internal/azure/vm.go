@@ -36,16 +36,32 @@ func vmBody(v VM) armcompute.VirtualMachine {
 		t := armcompute.StorageAccountTypes(v.OSDiskType)
 		disk.ManagedDisk.StorageAccountType = &t
 	}
-	if v.DiskEncryptionSetID != "" {
+	switch {
+	case v.SecurityEncryption == "DiskWithVMGuestState" && v.DiskEncryptionSetID != "":
+		// The key of a confidential disk is named beside its encryption (armcompute, VMDiskSecurityProfile).
+		disk.ManagedDisk.SecurityProfile = &armcompute.VMDiskSecurityProfile{DiskEncryptionSet: &armcompute.DiskEncryptionSetParameters{ID: &v.DiskEncryptionSetID}}
+	case v.DiskEncryptionSetID != "":
 		disk.ManagedDisk.DiskEncryptionSet = &armcompute.DiskEncryptionSetParameters{ID: &v.DiskEncryptionSetID}
+	}
+	if v.SecurityEncryption != "" {
+		t := armcompute.SecurityEncryptionTypes(v.SecurityEncryption)
+		if disk.ManagedDisk.SecurityProfile == nil {
+			disk.ManagedDisk.SecurityProfile = &armcompute.VMDiskSecurityProfile{}
+		}
+		disk.ManagedDisk.SecurityProfile.SecurityEncryptionType = &t
 	}
 	if v.Caching != "" {
 		t := armcompute.CachingTypes(v.Caching)
 		disk.Caching = &t
 	}
 	image := &armcompute.ImageReference{Publisher: opt(v.Image.Publisher), Offer: opt(v.Image.Offer), SKU: opt(v.Image.SKU), Version: opt(v.Image.Version)}
-	if v.Image.ID != "" {
+	switch {
+	case v.Image.ID != "":
 		image = &armcompute.ImageReference{ID: &v.Image.ID}
+	case v.Image.Shared != "":
+		image = &armcompute.ImageReference{SharedGalleryImageID: &v.Image.Shared}
+	case v.Image.Community != "":
+		image = &armcompute.ImageReference{CommunityGalleryImageID: &v.Image.Community}
 	}
 	p := &armcompute.VirtualMachineProperties{
 		HardwareProfile: &armcompute.HardwareProfile{VMSize: &size},
@@ -55,6 +71,18 @@ func vmBody(v VM) armcompute.VirtualMachine {
 		DiagnosticsProfile: &armcompute.DiagnosticsProfile{BootDiagnostics: &armcompute.BootDiagnostics{Enabled: &yes, StorageURI: opt(v.BootDiagnosticsURI)}},
 	}
 	p.StorageProfile.DataDisks = dataDisks(v.DataDisks)
+	if v.DiskController != "" {
+		t := armcompute.DiskControllerTypes(v.DiskController)
+		p.StorageProfile.DiskControllerType = &t
+	}
+	if v.Spot != nil {
+		spot, price := armcompute.VirtualMachinePriorityTypesSpot, v.Spot.MaxPrice
+		if price == 0 {
+			price = -1
+		}
+		p.Priority, p.BillingProfile = &spot, &armcompute.BillingProfile{MaxPrice: &price}
+		p.EvictionPolicy = opt(armcompute.VirtualMachineEvictionPolicyTypes(v.Spot.Eviction))
+	}
 	if v.SecurityType != "" || v.EncryptionAtHost != nil {
 		p.SecurityProfile = &armcompute.SecurityProfile{EncryptionAtHost: v.EncryptionAtHost}
 		if v.SecurityType != "" {
@@ -102,6 +130,7 @@ func vmInfo(v armcompute.VirtualMachine) VMInfo {
 	if p == nil {
 		return i
 	}
+	i.Spot = val(p.Priority) == armcompute.VirtualMachinePriorityTypesSpot
 	if s := p.StorageProfile; s != nil && s.OSDisk != nil {
 		i.OSDiskName = val(s.OSDisk.Name)
 		if s.OSDisk.ManagedDisk != nil {

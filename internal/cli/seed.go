@@ -124,6 +124,7 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 			try(add("image definition "+t.Gallery+"/"+t.Image, gallery+"/images/"+t.Image, map[string]any{"location": location, "properties": props}))
 		}
 	}
+	try(s.seedSource(img, func(what, id string, body map[string]any) error { return add(what, id, body) }, group, inGroup, sub, location, &made))
 	for _, err := range errs {
 		if err != nil {
 			return made, err

@@ -17,9 +17,12 @@ type WinRMConfig struct {
 	NTLM           bool
 	Fingerprint    [32]byte // SHA-256 of the certificate the guest must show; zero with Insecure accepts any
 	Insecure       bool
-	Dial           Dialer
-	Clock          Clock
-	Dir            string // the guest's folder for this build
+	// Pinned is told the certificate that the guest shows first, where Fingerprint is not known: it must stay that one. An error of its own ends
+	// the connection. May be nil.
+	Pinned func(sum [32]byte) error
+	Dial   Dialer
+	Clock  Clock
+	Dir    string // the guest's folder for this build
 	// AuthPatience is how long a refused password is tried again: Azure sets the account a while after the port answers.
 	// Default two minutes.
 	AuthPatience time.Duration

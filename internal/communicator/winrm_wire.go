@@ -3,7 +3,6 @@ package communicator
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/xml"
@@ -45,18 +44,13 @@ const (
 var errShellGone = errors.New("the shell is gone")
 
 func newWire(c WinRMConfig) *wire {
+	pin := &certificatePin{want: c.Fingerprint, first: c.Pinned}
 	t := &http.Transport{DialContext: c.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Minute, TLSHandshakeTimeout: 10 * time.Second,
 		TLSClientConfig: &tls.Config{
 			InsecureSkipVerify: true, //nolint:gosec // no authority signed it: VerifyConnection holds it against the one we made
 			MinVersion:         tls.VersionTLS12,
 			VerifyConnection: func(s tls.ConnectionState) error {
-				if c.Fingerprint == [32]byte{} {
-					return nil // Insecure, as NewWinRM made sure
-				}
-				if len(s.PeerCertificates) == 0 || sha256.Sum256(s.PeerCertificates[0].Raw) != c.Fingerprint {
-					return ErrCertificate
-				}
-				return nil
+				return pin.check(s)
 			},
 		}}
 	var rt http.RoundTripper = t

@@ -38,9 +38,7 @@ func (c Catalog) MarketplaceImage(ctx context.Context, location, publisher, offe
 		return image.Base{}, notFound(err)
 	}
 	b := image.Base{OS: osOf(m.OS), Generation: m.Generation, SecurityType: m.SecurityType, DataLUNs: m.DataLUNs}
-	if m.Plan != nil {
-		b.Plan = &image.PurchasePlan{Name: m.Plan.Name, Product: m.Plan.Product, Publisher: m.Plan.Publisher}
-	}
+	b.Plan = planOf(m.Plan)
 	return b, nil
 }
 
@@ -54,7 +52,36 @@ func (c Catalog) Definition(ctx context.Context, subscription, group, gallery, n
 		return image.GalleryFacts{}, notFound(err)
 	}
 	return image.GalleryFacts{DefinitionID: d.ID, Location: d.Location, OS: osOf(d.OS), Generation: d.Generation,
-		OSState: d.OSState, SecurityType: d.SecurityType, Architecture: d.Architecture, Versions: versions}, nil
+		OSState: d.OSState, SecurityType: d.SecurityType, Architecture: d.Architecture, Versions: versions, Plan: planOf(d.Plan)}, nil
+}
+
+func planOf(p *azure.PurchasePlan) *image.PurchasePlan {
+	if p == nil {
+		return nil
+	}
+	return &image.PurchasePlan{Name: p.Name, Product: p.Product, Publisher: p.Publisher, PromotionCode: p.PromotionCode}
+}
+
+func (c Catalog) SharedImage(ctx context.Context, location, gallery, name string, community bool) (image.GalleryFacts, error) {
+	get := c.Cloud.DirectSharedImage
+	if community {
+		get = c.Cloud.CommunityImage
+	}
+	d, err := get(ctx, location, gallery, name)
+	return image.GalleryFacts{OS: osOf(d.OS), Generation: d.Generation, OSState: d.OSState, SecurityType: d.SecurityType, Versions: d.Versions, Plan: planOf(d.Plan)}, notFound(err)
+}
+
+func (c Catalog) TermsAccepted(ctx context.Context, p image.PurchasePlan) (bool, error) {
+	ok, err := c.Cloud.TermsAccepted(ctx, azure.PurchasePlan{Name: p.Name, Product: p.Product, Publisher: p.Publisher})
+	return ok, notFound(err)
+}
+
+func (c Catalog) ManagedImageIn(ctx context.Context, subscription, group, name string) (image.Base, error) {
+	m, err := c.Cloud.ManagedImageIn(ctx, subscription, group, name)
+	if err != nil {
+		return image.Base{}, notFound(err)
+	}
+	return image.Base{ManagedImageID: m.ID, OS: osOf(m.OS), Generation: m.Generation, Location: m.Location}, nil
 }
 
 func (c Catalog) ManagedImage(ctx context.Context, group, name string) (image.Base, error) {
@@ -72,7 +99,8 @@ func (c Catalog) GroupLocation(ctx context.Context, group string) (string, error
 
 func (c Catalog) VMSize(ctx context.Context, location, size string) (image.Size, error) {
 	s, err := c.Cloud.VMSize(ctx, location, size)
-	return image.Size{Name: s.Name, Family: s.Family, VCPUs: s.VCPUs, MemoryMB: s.MemoryMB, Generations: s.Generations, Restrictions: s.Restrictions}, notFound(err)
+	return image.Size{Name: s.Name, Family: s.Family, VCPUs: s.VCPUs, MemoryMB: s.MemoryMB, Generations: s.Generations, Restrictions: s.Restrictions, Confidential: s.Confidential,
+		Controllers: s.Controllers, LowPriority: s.LowPriority, Premium: s.Premium, Accelerated: s.Accelerated, HostEncrypts: s.HostEncrypts}, notFound(err)
 }
 
 // osOf folds Azure's spelling (Windows, Linux) to the model's.

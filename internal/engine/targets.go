@@ -32,7 +32,7 @@ func (c Catalog) DataDisks(ctx context.Context, id string) ([]int32, error) {
 		v, err := c.Cloud.GetGalleryVersion(ctx, p[1], p[3], p[7], p[9], p[11])
 		return v.DataLUNs, notFound(err)
 	case len(p) == 8 && strings.EqualFold(p[6], "images"):
-		m, err := c.Cloud.GetManagedImage(ctx, p[3], p[7])
+		m, err := c.Cloud.ManagedImageIn(ctx, p[1], p[3], p[7])
 		return m.DataLUNs, notFound(err)
 	}
 	return nil, fmt.Errorf("cannot tell which data disks %s has: it is neither a gallery version nor a managed image", id)

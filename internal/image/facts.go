@@ -22,8 +22,12 @@ type Base struct {
 	GalleryVersionID               string        `json:",omitempty"`
 	ManagedImageID                 string        `json:",omitempty"`
 	DataLUNs                       []int32       `json:",omitempty"` // of the data disks that it brings along
+	SharedImageID                  string        `json:",omitempty"` // /SharedGalleries/…/Images/…/Versions/…: shared directly
+	CommunityImageID               string        `json:",omitempty"` // /CommunityGalleries/…/Images/…/Versions/…
+	BlobURL                        string        `json:",omitempty"` // a VHD, of which an image is made first
 	OS                             OS
 	Generation                     string // V1 or V2
+	Location                       string `json:",omitempty"` // of a managed image: machines of it are there too
 	Specialized                    bool
 	SecurityType                   string // what the source demands or supports: "", TrustedLaunch, TrustedLaunchSupported
 }
@@ -36,6 +40,13 @@ type Size struct {
 	MemoryMB     int
 	Generations  []string // V1, V2; empty where Azure did not say
 	Restrictions []string // reason codes, such as NotAvailableForSubscription
+	// Confidential is how a size protects its machines from the host: SNP or TDX; empty: it does not.
+	Confidential string   `json:",omitempty"`
+	Controllers  []string `json:",omitempty"` // SCSI, NVMe; empty where Azure did not say: SCSI
+	LowPriority  bool     // machines of this size may be spot VMs
+	Premium      bool     // takes premium disks
+	Accelerated  bool     // takes accelerated networking
+	HostEncrypts bool     // takes encryption at host
 }
 
 // GalleryFacts are about one image definition that is a target.
@@ -44,8 +55,9 @@ type GalleryFacts struct {
 	Location     string
 	OS           OS
 	Generation   string
-	OSState      string // Generalized, Specialized
-	SecurityType string // the definition's SecurityType feature
+	OSState      string        // Generalized, Specialized
+	SecurityType string        // the definition's SecurityType feature
+	Plan         *PurchasePlan `json:",omitempty"` // that machines of the image must name
 	Versions     []string
 	Version      string // the one to make
 	Architecture string `json:",omitempty"`
@@ -64,6 +76,12 @@ type Catalog interface {
 	// Definition describes an image definition and lists its versions.
 	Definition(ctx context.Context, subscription, group, gallery, image string) (GalleryFacts, error)
 	ManagedImage(ctx context.Context, group, name string) (Base, error)
+	// ManagedImageIn looks an image up that is in another subscription.
+	ManagedImageIn(ctx context.Context, subscription, group, name string) (Base, error)
+	// SharedImage describes an image of a community gallery or of one that is shared directly, by the gallery's public or unique name.
+	SharedImage(ctx context.Context, location, gallery, image string, community bool) (GalleryFacts, error)
+	// TermsAccepted tells whether the subscription has accepted the terms of a marketplace plan.
+	TermsAccepted(ctx context.Context, p PurchasePlan) (bool, error)
 	GroupLocation(ctx context.Context, group string) (string, error)
 	// VMSize looks a size up in a region.
 	VMSize(ctx context.Context, location, size string) (Size, error)

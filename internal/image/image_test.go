@@ -86,6 +86,30 @@ func (w world) Definition(context.Context, string, string, string, string) (Gall
 func (w world) ManagedImage(context.Context, string, string) (Base, error) {
 	return Base{}, ErrNotFound
 }
+func (w world) ManagedImageIn(context.Context, string, string, string) (Base, error) {
+	if w.missing == "image" {
+		return Base{}, ErrNotFound
+	}
+	b := w.base
+	b.ManagedImageID, b.Location = "/i", "westeurope"
+	if w.missing == "image here" {
+		b.Location = "eastus"
+	}
+	return b, nil
+}
+func (w world) SharedImage(context.Context, string, string, string, bool) (GalleryFacts, error) {
+	d := w.def
+	if w.plan {
+		d.Plan = &PurchasePlan{Name: "n", Product: "p", Publisher: "u"}
+	}
+	return d, w.miss("shared")
+}
+func (w world) TermsAccepted(context.Context, PurchasePlan) (bool, error) {
+	if w.missing == "agreement" {
+		return false, ErrNotFound
+	}
+	return w.missing != "terms", nil
+}
 func (w world) GroupLocation(context.Context, string) (string, error) {
 	return "West Europe", w.miss("group")
 }

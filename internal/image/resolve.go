@@ -70,7 +70,9 @@ func Resolve(ctx context.Context, img *Image, c Catalog, o ResolveOptions) (Fact
 	if r.err == nil && !r.problems.HasErrors() {
 		r.fromSource()
 		slices.Sort(f.Exists) // asked for side by side
+		r.generation()
 		r.compare()
+		r.hardware()
 	}
 	slices.SortStableFunc(r.problems, func(a, b diag.Problem) int { return strings.Compare(a.Summary, b.Summary) })
 	return f, r.problems, r.err
@@ -157,13 +159,7 @@ func (r *resolver) source(ctx context.Context) {
 		}
 		base = b
 		base.Publisher, base.Offer, base.SKU, base.Version = s.Publisher, s.Offer, s.SKU, version
-		if b.Plan != nil && s.Plan == nil {
-			r.problem(s.Pos, fmt.Sprintf("add plan_info { plan_name = %q  plan_product = %q  plan_publisher = %q } and accept the terms once: az vm image terms accept", b.Plan.Name, b.Plan.Product, b.Plan.Publisher),
-				"marketplace image %s:%s:%s is sold with a plan that the template does not name", s.Publisher, s.Offer, s.SKU)
-		}
-		if s.Plan != nil {
-			base.Plan = s.Plan
-		}
+		base.Plan = r.plan(s.Plan, b.Plan, s.Pos, fmt.Sprintf("marketplace image %s:%s:%s", s.Publisher, s.Offer, s.SKU))
 	case GalleryVersion:
 		sub := s.Subscription
 		if sub == "" {
@@ -182,13 +178,32 @@ func (r *resolver) source(ctx context.Context) {
 			return
 		}
 		base = Base{GalleryVersionID: d.DefinitionID + "/versions/" + version, Version: version, OS: d.OS, Generation: d.Generation,
-			Specialized: d.OSState == "Specialized", SecurityType: d.SecurityType}
+			Specialized: d.OSState == "Specialized", SecurityType: d.SecurityType, Plan: r.planOr(s.Plan, d.Plan)}
+	case SharedGalleryImage:
+		var ok bool
+		if base, ok = r.shared(ctx, s); !ok {
+			return
+		}
+	case VHD:
+		base = Base{BlobURL: s.URL, OS: r.img.OS, Plan: s.Plan}
 	case ManagedImage:
-		b, err := r.c.ManagedImage(ctx, s.ResourceGroup, s.Name)
+		sub := s.Subscription
+		if sub == "" {
+			sub = r.f.Subscription
+		}
+		b, err := r.c.ManagedImageIn(ctx, sub, s.ResourceGroup, s.Name)
 		if r.failed(err, s.Pos, "check custom_managed_image_name", "managed image %q does not exist in resource group %q", s.Name, s.ResourceGroup) {
 			return
 		}
+		if b.Location != "" && NormalLocation(b.Location) != r.f.Location {
+			r.problem(s.Pos, fmt.Sprintf("build in %s, or copy the image to a gallery, which Azure replicates", NormalLocation(b.Location)),
+				"managed image %q is in %s, and the image is built in %s: Azure makes machines of it in its own region only", s.Name, NormalLocation(b.Location), r.f.Location)
+		}
 		base = b
+		base.Plan = s.Plan
+	}
+	if base.Plan != nil {
+		r.terms(ctx, *base.Plan)
 	}
 	r.dataDisks(ctx, &base)
 	r.mu.Lock()
@@ -274,7 +289,8 @@ func (r *resolver) compare() {
 	if gens := f.Size.Generations; f.Base.Generation != "" && len(gens) > 0 && !slices.Contains(gens, f.Base.Generation) {
 		r.problem(r.img.Pos, "choose a size of that generation", "VM size %s runs generation %s only, but the source image is generation %s", f.Size.Name, strings.Join(gens, " and "), f.Base.Generation)
 	}
-	trusted := m.SecurityType == "TrustedLaunch" || m.SecureBoot || m.VTPM
+	confidential := m.SecurityType == "ConfidentialVM"
+	trusted := !confidential && (m.SecurityType == "TrustedLaunch" || m.SecureBoot || m.VTPM)
 	if trusted && f.Base.Generation == "V1" {
 		r.problem(r.img.Pos, "start from a generation 2 image", "Trusted Launch needs a generation 2 image, and the source is generation 1")
 	}
@@ -301,6 +317,9 @@ func (r *resolver) compare() {
 		}
 		if trusted && !strings.HasPrefix(d.SecurityType, "TrustedLaunch") {
 			r.problem(g.Pos, "create the definition with --features SecurityType=TrustedLaunchSupported", "the machine is built with Trusted Launch, and image definition %s does not support it", name)
+		}
+		if confidential && !strings.Contains(strings.ToLower(d.SecurityType), "confidential") {
+			r.problem(g.Pos, "create the definition with --features SecurityType=ConfidentialVM", "the machine is a confidential VM, and image definition %s does not take images of one", name)
 		}
 		if !trusted && d.SecurityType == "TrustedLaunch" {
 			r.problem(g.Pos, `set security_type = "TrustedLaunch", secure_boot_enabled = true and vtpm_enabled = true`, "image definition %s takes Trusted Launch images only", name)

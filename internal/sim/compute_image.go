@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -182,6 +184,10 @@ func (w *Azure) sizesIn(filter string) []any {
 			add("MaxDataDiskCount", itoa(s.disks))
 			add("HyperVGenerations", s.gens)
 			add("CpuArchitectureType", "x64")
+			more := s.capabilities()
+			for _, name := range slices.Sorted(maps.Keys(more)) {
+				add(name, more[name])
+			}
 			if !s.trusted {
 				add("TrustedLaunchDisabled", "True")
 			}

@@ -21,6 +21,7 @@ func bootVM(w *Azure, r *resource) *refusal {
 	if bad := w.allocate(r); bad != nil {
 		return bad
 	}
+	w.planEviction(r)
 	switch {
 	case m.real != nil:
 		return w.bootReal(r, m)
@@ -47,7 +48,7 @@ func bootVM(w *Azure, r *resource) *refusal {
 		if err != nil {
 			return refuse(400, "CertificateImproperlyFormatted", err.Error())
 		}
-		c.Certificate = cert
+		c.Certificate, m.content.winrm = cert, true
 	}
 	nicID, addrs := w.addresses(r)
 	c.Allow = func(remote netip.Addr) bool {
@@ -63,6 +64,14 @@ func bootVM(w *Azure, r *resource) *refusal {
 		}
 	}
 	const port = "5986"
+	// A listener that a script opens later is found at the machine's addresses, too.
+	c.Listening = func(addr string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.listens(m, addrs, port, addr)
+		m.content.winrm = true
+	}
+	c.SelfSigned = m.content.winrm
 	c.Listen = listenAt(addrs, port)
 	g, err := guest.Start(context.Background(), c)
 	if err != nil && c.Listen != anyPort {
@@ -76,13 +85,20 @@ func bootVM(w *Azure, r *resource) *refusal {
 	}
 	m.guest, m.power = g, "running"
 	if g.Addr() != "" {
-		for _, a := range addrs {
-			key := net.JoinHostPort(a, port)
-			m.addrs = append(m.addrs, key)
-			w.guests[key] = g.Addr()
-		}
+		w.listens(m, addrs, port, g.Addr())
 	}
 	return nil
+}
+
+// listens puts a machine's listener where its addresses are.
+func (w *Azure) listens(m *machine, addrs []string, port, at string) {
+	for _, a := range addrs {
+		key := net.JoinHostPort(a, port)
+		if w.guests[key] == "" {
+			m.addrs = append(m.addrs, key)
+		}
+		w.guests[key] = at
+	}
 }
 
 const anyPort = "127.0.0.1:0"

@@ -307,7 +307,7 @@ func (w *Azure) dropReal(r *resource) {
 // capture copies what a machine's disk holds. A real machine goes on with a new disk over the one that is kept: a running one's
 // capture is what a power cut would leave.
 func (w *Azure) capture(m *machine) content {
-	c := content{user: m.user, password: m.password, windows: m.content.windows, generalized: m.generalized}
+	c := content{user: m.user, password: m.password, windows: m.content.windows, generalized: m.generalized, plan: m.content.plan, winrm: m.content.winrm && !m.generalized}
 	if m.real == nil {
 		c.disk = m.content.disk.Clone()
 		return c

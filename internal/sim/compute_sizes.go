@@ -53,7 +53,10 @@ func vmSizes() []vmSize {
 		{"Standard_E4s_v5", "standardESv5Family", "Standard ESv5 Family vCPUs", 4, 32768, 8, 0, "V1,V2", true},
 		{"Standard_F2s_v2", "standardFSv2Family", "Standard FSv2 Family vCPUs", 2, 4096, 4, 16384, "V1,V2", true},
 		{"Standard_F4s_v2", "standardFSv2Family", "Standard FSv2 Family vCPUs", 4, 8192, 8, 32768, "V1,V2", true},
-		{"Standard_DC2as_v5", "standardDCASv5Family", "Standard DCASv5 Family vCPUs", 2, 8192, 4, 0, "V2", true},
+		{"Standard_E2bs_v5", "standardEBSv5Family", "Standard EBSv5 Family vCPUs", 2, 16384, 4, 0, "V1,V2", true},
+		{"Standard_D2s_v6", "StandardDsv6Family", "Standard Dsv6 Family vCPUs", 2, 8192, 8, 0, "V2", true},
+		{"Standard_DC4as_v5", "standardDCASv5Family", "Standard DCASv5 Family vCPUs", 4, 16384, 8, 0, "V2", false},
+		{"Standard_DC2as_v5", "standardDCASv5Family", "Standard DCASv5 Family vCPUs", 2, 8192, 4, 0, "V2", false},
 	}
 }
 

@@ -29,12 +29,14 @@ type machine struct {
 type content struct {
 	disk           *guest.Disk // of the scripted model, or
 	image          string      // a real one: a file of the host that nobody changes any more
+	plan           string      // "publisher:product:name" that a machine of it must name; "": none
 	made           string      // or one that the host makes when a machine first wants it: "debian-12"
 	frozen         *frozen     // or what a machine's disk held when it was captured, until it has become an image
 	bytes          int64       // of a real disk
 	user, password string
 	windows        bool
 	generalized    bool          // the image says that it is; the disk may know better
+	winrm          bool          // a specialised Windows brings its listener along
 	data           []dataContent // of an image: its data disks
 }
 
@@ -52,7 +54,7 @@ func machineOf(r *resource) *machine {
 
 // source resolves an image reference.
 func (w *Azure) source(ref map[string]any, location string) (c content, generation, security string, plan, exact string, bad *refusal) {
-	if id := text(ref, "id"); id != "" {
+	if id, _ := w.referenced(ref); id != "" {
 		r := w.find(id)
 		if r != nil && r.typ == definitionType { // without a version: the newest
 			var best *resource
@@ -75,12 +77,14 @@ func (w *Azure) source(ref map[string]any, location string) (c content, generati
 			if !in {
 				return c, "", "", "", "", refuse(404, "GalleryImageNotFound", "The gallery image "+r.id+" is not available in "+location+" region. Please contact image owner to replicate to this region, or change your requested region.")
 			}
-			return r.aux.(*versionData).content, text(d.props, "hyperVGeneration"), feature(d.props), "", r.name, nil
+			c := r.aux.(*versionData).content
+			return c, text(d.props, "hyperVGeneration"), feature(d.props), c.plan, r.name, nil
 		case r.typ == imageType:
 			if !sameRegion(r.location, location) {
 				return c, "", "", "", "", refuse(400, "InvalidParameter", "The image "+r.id+" is not in the region of the virtual machine.")
 			}
-			return r.aux.(content), text(r.props, "hyperVGeneration"), "", "", "", nil
+			c := r.aux.(content)
+			return c, text(r.props, "hyperVGeneration"), "", c.plan, "", nil
 		}
 		return c, "", "", "", "", refuse(400, "InvalidParameter", "The value of parameter imageReference.id is invalid.")
 	}
@@ -95,7 +99,7 @@ func (w *Azure) source(ref map[string]any, location string) (c content, generati
 		return c, "", "", "", "", missing
 	}
 	if m.plan {
-		plan = m.sku
+		plan = m.publisher + ":" + m.offer + ":" + m.sku
 	}
 	c = content{windows: m.os == "Windows", generalized: !m.specialized}
 	switch {
@@ -148,20 +152,15 @@ func checkVM(w *Azure, in ask) *refusal {
 	if bad != nil {
 		return bad
 	}
-	if plan != "" && text(in.body, "plan", "name") == "" {
-		return refuse(400, "VMMarketplaceInvalidInput", "Creating a virtual machine from Marketplace image or a custom image sourced from a Marketplace image requires Plan information in the request. OS disk name is '"+text(p, "storageProfile", "osDisk", "name")+"'.")
+	if bad := w.checkPlan(in, plan); bad != nil {
+		return bad
 	}
 	if !strings.Contains(size.gens, generation) {
 		return refuse(400, "BadRequest", "The selected VM size '"+size.name+"' cannot boot Hypervisor Generation '"+strings.TrimPrefix(generation, "V")+"'. If this was a Create operation please check that the Hypervisor Generation of the Image matches the Hypervisor Generation of the selected VM Size. For more information, see https://aka.ms/azuregen2vm")
 	}
-	switch text(p, "securityProfile", "securityType") {
-	case "TrustedLaunch":
-		if generation == "V1" || !strings.HasPrefix(security, "TrustedLaunch") {
-			return refuse(400, "BadRequest", "The provided image does not support security type 'TrustedLaunch'. Please use an image that is Trusted Launch supported.")
-		}
-	case "":
-		if truth(p, "securityProfile", "uefiSettings", "secureBootEnabled") {
-			return refuse(400, "BadRequest", "Use of UEFI settings is not supported for SecurityType 'Standard'.")
+	for _, bad := range []*refusal{checkSecurity(p, size, generation, security), checkController(p, size, generation), w.checkSpot(in, size)} {
+		if bad != nil {
+			return bad
 		}
 	}
 	if bad := checkImageLUNs(c, dataDisks(p)); bad != nil {
@@ -239,11 +238,17 @@ func fillVM(w *Azure, r *resource, in ask) {
 		r.etag = bump(r.etag)
 		return
 	}
-	c, generation, _, _, exact, _ := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
+	c, generation, _, plan, exact, _ := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
+	if c.isReal() && w.cfg.Machines == nil && c.windows { // bytes that nobody here can start: the guest is a model, as those of the marketplace are
+		c.image, c.made, c.disk = "", "", guest.NewDisk()
+	}
 	if c.disk != nil {
 		c.disk = c.disk.Clone()
 	}
 	m.power, m.content, m.generation = "starting", c, generation
+	if plan != "" {
+		m.content.plan = plan
+	}
 	m.user, m.password = c.user, c.password
 	if c.isReal() {
 		m.real = w.newReal(m, p, c)
@@ -270,6 +275,7 @@ func fillVM(w *Azure, r *resource, in ask) {
 	id := diskID(r.id, p)
 	osDisk["name"] = lastPart(id)
 	w.completeVM(p)
+	completeSpot(p)
 	managed := mapping(osDisk, "managedDisk")
 	managed["id"] = id
 	withImageDisks(storage, c)
@@ -322,6 +328,6 @@ func goneVM(w *Azure, r *resource) {
 	delete(d.extra, "managedBy")
 	d.props["diskState"] = "Unattached"
 	if m := machineOf(r); m.real != nil && m.real.disk != "" { // what the machine has written to it stays
-		d.aux = content{image: m.real.disk, bytes: m.content.bytes, windows: m.content.windows, generalized: m.generalized, user: m.user, password: m.password}
+		d.aux = content{image: m.real.disk, plan: m.content.plan, bytes: m.content.bytes, windows: m.content.windows, generalized: m.generalized, user: m.user, password: m.password}
 	}
 }

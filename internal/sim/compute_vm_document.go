@@ -18,7 +18,8 @@ func (w *Azure) originOf(ref map[string]any) origin {
 	if m, ok := w.findMarketImage(text(ref, "publisher"), text(ref, "offer"), text(ref, "sku")); ok {
 		return origin{m.os, m.generation, m.sizeGB}
 	}
-	r := w.find(text(ref, "id"))
+	id, _ := w.referenced(ref)
+	r := w.find(id)
 	if r != nil && r.typ == versionType {
 		o := origin{sizeGB: number(r.props, "storageProfile", "osDiskImage", "sizeInGB")}
 		r = w.find(parentID(r.id))

@@ -165,6 +165,9 @@ func (w *Azure) show(k *kind, r *resource, expand string) map[string]any {
 	if strings.EqualFold(r.typ, vmType) && strings.EqualFold(expand, "instanceView") {
 		mapping(b, "properties")["instanceView"] = w.instanceView(r)
 	}
+	if r.typ == extensionType && strings.EqualFold(expand, "instanceView") {
+		mapping(b, "properties")["instanceView"] = extensionView(r)
+	}
 	if strings.EqualFold(r.typ, versionType) && strings.EqualFold(expand, "ReplicationStatus") {
 		mapping(b, "properties")["replicationStatus"] = w.replication(r)
 	}

@@ -383,6 +383,12 @@ func (w *Azure) subscriptionProvider(q *request, sub string, parts, low []string
 	if out := w.storageNames(q, low); out != nil {
 		return out
 	}
+	if out := w.terms(q, parts, low); out != nil {
+		return out
+	}
+	if out := w.sharedGalleries(q, parts, low); out != nil {
+		return out
+	}
 	if out := w.market(q, sub, parts, low); out != nil {
 		return out
 	}
@@ -471,7 +477,7 @@ func (w *Azure) listResources(q *request, scope string) *reply {
 	}
 	var keys []string
 	for _, r := range w.order.under(strings.ToLower(scope)) {
-		if strings.Contains(r.low, "/providers/") && r.typ != subnetType && !strings.HasPrefix(r.typ, "Microsoft.Authorization/") && r.typ != registrationType && want(r) {
+		if strings.Contains(r.low, "/providers/") && r.typ != subnetType && !strings.HasPrefix(r.typ, "Microsoft.Authorization/") && r.typ != registrationType && r.typ != termsType && want(r) {
 			keys = append(keys, r.low)
 		}
 	}

@@ -130,6 +130,9 @@ func checkVersion(w *Azure, in ask) *refusal {
 		if secured == "TrustedLaunch" && !strings.HasPrefix(feature(d.props), "TrustedLaunch") {
 			return refuse(409, "OperationNotAllowed", "The security type of the source Virtual Machine 'TrustedLaunch' does not match the gallery image's security type.")
 		}
+		if secured == "ConfidentialVM" && !strings.Contains(strings.ToLower(feature(d.props)), "confidentialvm") {
+			return refuse(409, "OperationNotAllowed", "The security type of the source Virtual Machine 'ConfidentialVM' does not match the gallery image's security type.")
+		}
 		if _, have, _, _, _, bad := w.source(mapping(s.props, "storageProfile", "imageReference"), s.location); bad == nil && have != "" && have != generation {
 			return refuse(409, "OperationNotAllowed", "The hypervisor generation '"+have+"' of the source does not match the generation '"+generation+"' of the gallery image.")
 		}

@@ -123,6 +123,8 @@ func marketplace() []marketImage {
 		{server, "WindowsServer", "2022-datacenter", "Windows", "V1", "", 127, false, []string{"20348.3453.250404", "20348.3692.250509"}, backing{}},
 		{server, "WindowsServer", "2022-datacenter-g2", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"20348.3453.250404", "20348.3692.250509"}, backing{}},
 		{server, "WindowsServer", "2022-datacenter-azure-edition", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"20348.3453.250404", "20348.3692.250509"}, backing{}},
+		// Azure's quickstart for confidential machines starts from this one (learn.microsoft.com/azure/confidential-computing).
+		{server, "WindowsServer", "2022-datacenter-smalldisk-g2", "Windows", "V2", "TrustedLaunchAndConfidentialVmSupported", 30, false, []string{"20348.3453.250404", "20348.3692.250509"}, backing{}},
 		{server, "WindowsServer", "2025-datacenter-g2", "Windows", "V2", "TrustedLaunchSupported", 127, false, []string{"26100.3775.250406", "26100.4061.250508"}, backing{}},
 		{"Canonical", "0001-com-ubuntu-server-jammy", "22_04-lts-gen2", "Linux", "V2", "TrustedLaunchSupported", 30, false, []string{"22.04.202504090", "22.04.202505160"}, backing{}},
 		{"Canonical", "ubuntu-24_04-lts", "server", "Linux", "V2", "TrustedLaunchSupported", 30, false, []string{"24.04.202504080", "24.04.202505200"}, backing{}},

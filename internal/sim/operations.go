@@ -205,7 +205,7 @@ func latencies() map[string]latency {
 	return map[string]latency{
 		"group-delete": {139, 0.4, 15}, "vnet": {4, 0.3, 0}, "subnet": {1, 0.2, 0}, "ip": {1, 0.3, 0}, "nsg": {4, 0.3, 0}, "nic": {0.5, 0.2, 0}, "network-delete": {10, 0.2, 0},
 		"vault": {30, 0.1, 0}, "vault-purge": {11, 0.3, 0},
-		"vm": {85, 0.3, 0}, "vm-update": {7.3, 0.4, 0}, "vm-delete": {27.8, 0.4, 0}, "deallocate": {45, 0.3, 0}, "power-off": {8.4, 0.3, 0}, "start": {9.2, 0.4, 0}, "restart": {35.3, 0.4, 0},
+		"vm": {85, 0.3, 0}, "vm-update": {7.3, 0.4, 0}, "extension": {5, 0.3, 0}, "vm-delete": {27.8, 0.4, 0}, "deallocate": {45, 0.3, 0}, "power-off": {8.4, 0.3, 0}, "start": {9.2, 0.4, 0}, "restart": {35.3, 0.4, 0},
 		"image": {5.1, 0.05, 5.1}, "image-delete": {10, 0.2, 5.1}, "disk": {0.6, 0.3, 0}, "disk-delete": {1, 0.3, 0}, "disk-access": {0.3, 0.2, 0}, "storage": {17, 0.2, 0},
 		"gallery": {0.2, 0.2, 0}, "definition": {0.1, 0.2, 0}, "version": {428, 0.13, 15.05}, "version-shallow": {45, 0.2, 15.05}, "version-update": {150, 0.3, 15.05}, "version-delete": {91, 0.2, 15.05},
 		"aib-template": {34.8, 0.2, 0}, "aib-template-delete": {139, 0.2, 0}, "aib-run": {901, 0.3, 0}, "aib-trigger": {10, 0.2, 0}, "aib-cancel": {20, 0.2, 0},

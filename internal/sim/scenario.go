@@ -35,6 +35,10 @@ type Scenario struct {
 	Capacity map[string]int `json:"capacity,omitempty"`
 	// sizes a region does not offer (SkuNotAvailable).
 	UnavailableSizes map[string][]string `json:"unavailableSizes,omitempty"`
+	// what spot machines meet: capacity, price, eviction.
+	Spot *SpotMarket `json:"spot,omitempty"`
+	// plans of the marketplace whose terms the subscription has accepted, as "publisher:offer:plan".
+	AcceptedTerms []string `json:"acceptedTerms,omitempty"`
 	// how long things take, by kind: "vm", "version", "guest-reboot" and so on, as "90s".
 	Latency map[string]Duration `json:"latency,omitempty"`
 	// what scripts and commands in machines answer; the first that matches.
@@ -50,6 +54,16 @@ type Scenario struct {
 	StaleReads *StaleReads `json:"staleReads,omitempty"`
 	// further entries of the marketplace with disks of one's own; their machines need real guests (--guests qemu).
 	Images []DiskImage `json:"images,omitempty"`
+}
+
+// SpotMarket is what spot machines meet in a scenario.
+type SpotMarket struct {
+	// regions that have no capacity left for spot machines (SkuNotAvailable).
+	NoCapacity []string `json:"noCapacity,omitempty"`
+	// what a spot machine costs an hour, in US dollars: a lower maxPrice is refused; absent: 0.01.
+	Price float64 `json:"price,omitempty"`
+	// how long after its creation a spot machine is evicted, as "10m"; absent: never.
+	EvictAfter Duration `json:"evictAfter,omitempty"`
 }
 
 // Limit is a token bucket.
@@ -159,6 +173,15 @@ func (w *Azure) apply(s *Scenario) error {
 			}
 		}
 		w.AddPrincipal(Principal{Name: a.Name, ClientID: a.ClientID, Secret: a.Secret, Roles: a.Roles})
+	}
+	for _, t := range s.AcceptedTerms {
+		p := strings.Split(t, ":")
+		if len(p) != 3 {
+			return fmt.Errorf("cannot accept the terms of %q: write publisher:offer:plan", t)
+		}
+		if err := w.AcceptTerms(p[0], p[1], p[2]); err != nil {
+			return err
+		}
 	}
 	for _, r := range s.Resources {
 		if err := w.Seed(r.ID, r.Body); err != nil {

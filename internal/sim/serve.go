@@ -149,7 +149,7 @@ func (w *Azure) Inventory() []Item {
 func (w *Azure) inventory() []Item {
 	var out []Item
 	for _, r := range w.resources {
-		if r.typ == subnetType || r.typ == registrationType {
+		if r.typ == subnetType || r.typ == registrationType || r.typ == termsType {
 			continue
 		}
 		i := Item{ID: r.id, Type: r.typ, Location: r.location, State: r.state, Tags: r.tags, Seeded: r.seeded}

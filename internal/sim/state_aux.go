@@ -27,6 +27,7 @@ func auxTypes() []auxType {
 		aux[*accountData]("account"),
 		aux[*templateData]("template"),
 		aux[*deploymentData]("deployment"),
+		aux[*extensionData]("extension"),
 	}
 }
 
@@ -82,12 +83,14 @@ type contentJSON struct {
 	Made        string        `json:"made,omitempty"`
 	Bytes       int64         `json:"bytes,omitempty"`
 	Frozen      *qemu.Image   `json:"frozen,omitempty"`
+	Plan        string        `json:"plan,omitempty"`
+	WinRM       bool          `json:"winrm,omitempty"`
 	Data        []dataContent `json:"data,omitempty"`
 }
 
 // MarshalJSON writes a content for the folder that keeps it.
 func (c content) MarshalJSON() ([]byte, error) {
-	j := contentJSON{Disk: c.disk, User: c.user, Password: c.password, Windows: c.windows, Generalized: c.generalized, Image: c.image, Made: c.made, Bytes: c.bytes, Data: c.data}
+	j := contentJSON{Disk: c.disk, User: c.user, Password: c.password, Windows: c.windows, Generalized: c.generalized, Image: c.image, Made: c.made, Bytes: c.bytes, Plan: c.plan, WinRM: c.winrm, Data: c.data}
 	if c.frozen != nil && c.frozen.err == nil {
 		j.Frozen = &c.frozen.disk
 	}
@@ -98,7 +101,7 @@ func (c content) MarshalJSON() ([]byte, error) {
 func (c *content) UnmarshalJSON(raw []byte) error {
 	var j contentJSON
 	err := json.Unmarshal(raw, &j)
-	*c = content{disk: j.Disk, user: j.User, password: j.Password, windows: j.Windows, generalized: j.Generalized, image: j.Image, made: j.Made, bytes: j.Bytes, data: j.Data}
+	*c = content{disk: j.Disk, user: j.User, password: j.Password, windows: j.Windows, generalized: j.Generalized, image: j.Image, made: j.Made, bytes: j.Bytes, plan: j.Plan, winrm: j.WinRM, data: j.Data}
 	if j.Frozen != nil {
 		c.frozen = &frozen{disk: *j.Frozen}
 	}

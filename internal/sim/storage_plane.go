@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"os"
@@ -183,6 +184,9 @@ func (w *Azure) blobOf(uri string) (account *resource, path []string, bad *refus
 	}
 	host, _, _ := strings.Cut(u.Host, ":")
 	name, hosted := strings.CutSuffix(strings.ToLower(host), ".blob.storage.localhost")
+	if !hosted { // templates name the public cloud's
+		name, hosted = strings.CutSuffix(strings.ToLower(host), ".blob.core.windows.net")
+	}
 	rest := strings.TrimPrefix(u.Path, "/")
 	if !hosted {
 		name, rest, _ = strings.Cut(rest, "/")
@@ -193,4 +197,27 @@ func (w *Azure) blobOf(uri string) (account *resource, path []string, bad *refus
 		return nil, nil, refuse(400, "StorageAccountNotFound", "Unable to find storage account specified by source blob URI "+uri+".")
 	}
 	return account, []string{box, item}, nil
+}
+
+// SeedVHD puts a small fixed VHD into a storage account that is there already, as a page blob: what a rehearsal of a build from one starts with.
+func (w *Azure) SeedVHD(uri string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, bad := w.plane()
+	if bad != nil {
+		return errors.New(bad.message)
+	}
+	account, path, bad := w.blobOf(uri)
+	if bad != nil {
+		return errors.New(bad.message)
+	}
+	const size = 1 << 20
+	file := w.sparse(lastPart(path[1]), size+512)
+	if file == "" {
+		return errors.New("the simulated storage cannot be kept")
+	}
+	if err := writeFooter(file, size, w.clock.Now()); err != nil {
+		return err
+	}
+	return s.Place(account.name, path[0], path[1], file)
 }

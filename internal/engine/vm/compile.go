@@ -56,7 +56,7 @@ func (c *compiler) add(s plan.Step, args any) {
 	s.Args = raw
 	// polling_duration_timeout bounds every single operation of Azure but publishing, which has a limit of its own.
 	switch s.Kind {
-	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "snapshot", "gallery-new", "definition", "container":
+	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "snapshot", "gallery-new", "definition", "container", "image-from-blob", "extension":
 		if c.img != nil {
 			s.Timeout = c.img.Machine.APITimeout
 		}
@@ -103,6 +103,10 @@ func (c *compiler) around() {
 			groupArgs{Group: azure.Group{Name: n.Group, Location: c.f.Location, Tags: c.tags}, Async: m.AsyncDelete})
 	}
 
+	if !c.needsVault() {
+		c.network()
+		return
+	}
 	// The vault is needed to hand the certificate to the machine and the password to a resumed run; once the machine is
 	// stopped for good neither is, so it goes while the image is still being published.
 	vault := vaultArgs{Vault: azure.Vault{Group: n.Group, Name: n.Vault, Location: c.f.Location, SKU: m.KeyVault.SKU,
@@ -130,8 +134,12 @@ func (c *compiler) around() {
 		c.network()
 		return
 	}
+	if !c.ownCertificate() { // the vault is there to tell this machine's address, and for nothing else
+		c.network()
+		return
+	}
 	c.add(certificate, certificateArgs{Host: n.Computer, Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
-		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(24 * time.Hour)})
+		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(cmp.Or(m.KeyVault.Expires, 24*time.Hour))})
 	c.network()
 }
 
@@ -153,7 +161,7 @@ func (c *compiler) network() {
 			networkArgs{azure.Network{Group: n.Group, Name: n.Network, Location: c.f.Location, Subnet: n.Subnet, AddressSpace: "10.0.0.0/16", SubnetSpace: "10.0.0.0/24", Tags: c.tags}})
 	} else {
 		c.add(plan.Step{Scope: plan.Nothing, ID: "network", Kind: "subnet", Title: "Find virtual network " + net.VNet, Estimate: time.Second},
-			subnetArgs{Group: net.ResourceGroup, VNet: net.VNet, Subnet: net.Subnet})
+			subnetArgs{Group: net.ResourceGroup, VNet: net.VNet, Subnet: net.Subnet, Subscription: c.elsewhere(net.Subscription)})
 	}
 	if public {
 		c.add(plan.Step{ID: "ip", Kind: "ip", Title: "Create public address " + n.IP, After: c.after("group"), Within: c.inGroup(), Estimate: takesIP, UndoEstimate: takesIP},
@@ -167,14 +175,12 @@ func (c *compiler) network() {
 func (c *compiler) machine() {
 	m, n, base := c.img.Machine, c.n, c.f.Base
 	v := azure.VM{Group: n.Group, Name: n.VM, Location: c.f.Location, Size: m.VMSize(), Computer: n.Computer, Windows: c.windows(),
-		Image: azure.ImageRef{Publisher: base.Publisher, Offer: base.Offer, SKU: base.SKU, Version: base.Version},
-		User:  c.img.Communicator.User, OSDiskName: n.OSDisk, OSDiskGB: m.OSDiskGB, OSDiskType: m.OSDiskType, Caching: m.DiskCaching,
+		User: c.img.Communicator.User, OSDiskName: n.OSDisk, OSDiskGB: m.OSDiskGB, OSDiskType: m.OSDiskType, Caching: m.DiskCaching,
 		DiskEncryptionSetID: m.DiskEncryptionSetID, SecurityType: m.SecurityType, SecureBoot: m.SecureBoot, VTPM: m.VTPM,
 		EncryptionAtHost: m.EncryptionAtHost, LicenseType: m.LicenseType, Identities: m.Identities,
 		BootDiagnosticsURI: m.BootDiagnosticsEndpoint, Specialized: base.Specialized, Tags: c.tags}
-	if id := base.GalleryVersionID + base.ManagedImageID; id != "" {
-		v.Image = azure.ImageRef{ID: id}
-	}
+	c.hardware(&v)
+	v.Image = imageOf(base)
 	if p := base.Plan; p != nil {
 		v.Plan = &azure.PurchasePlan{Name: p.Name, Product: p.Product, Publisher: p.Publisher, PromotionCode: p.PromotionCode}
 	}
@@ -183,9 +189,11 @@ func (c *compiler) machine() {
 		v.SecurityType = "TrustedLaunch"
 	}
 	v.DataDisks = c.dataDisks()
+	c.sourceImage()
 	c.add(plan.Step{ID: "vm", Kind: "vm", Title: fmt.Sprintf("Create VM %s (%s) from %s", n.VM, m.VMSize(), sourceTitle(base)),
-		After: append([]string{"nic"}, c.after("certificate", "ssh-key")...), Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
+		After: append([]string{"nic"}, c.after("certificate", "ssh-key", "source-image")...), Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
 		vmArgs{VM: v, CustomData: m.CustomData, UserData: m.UserData, KeepDisk: m.KeepOSDisk})
+	c.extension()
 }
 
 func sourceTitle(b image.Base) string {
@@ -194,6 +202,12 @@ func sourceTitle(b image.Base) string {
 		return "gallery version " + b.Version
 	case b.ManagedImageID != "":
 		return "managed image"
+	case b.SharedImageID != "":
+		return "shared gallery image " + b.SharedImageID
+	case b.CommunityImageID != "":
+		return "community gallery image " + b.CommunityImageID
+	case b.BlobURL != "":
+		return "the VHD " + b.BlobURL
 	default:
 		return fmt.Sprintf("%s:%s:%s", b.Offer, b.SKU, b.Version)
 	}
@@ -206,7 +220,8 @@ func (c *compiler) guest() string {
 	if timeout == 0 {
 		timeout = 30 * time.Minute
 	}
-	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: fmt.Sprintf("Wait for %s on port %d", protocol(com.Kind), com.Port), After: []string{"vm"}, Timeout: timeout, Estimate: takesConnect},
+	c.pause()
+	c.add(plan.Step{Scope: plan.Nothing, ID: "connect", Kind: "connect", Title: fmt.Sprintf("Wait for %s on port %d", protocol(com.Kind), com.Port), After: c.after("vm", "custom-script", "pause"), Timeout: timeout, Estimate: takesConnect},
 		connectArgs{com})
 	last := "connect"
 	var cleanup []provisionArgs

@@ -26,6 +26,7 @@ func tryActions(b *build) map[string]plan.Action {
 		"try-ip":        plan.Typed[ipArgs, addressResult]{DoFunc: onTry(b.makeIP), UndoFunc: b.removeIP},
 		"try-nic":       plan.Typed[nicArgs, addressResult]{DoFunc: onTry(b.makeNIC), UndoFunc: b.removeNIC},
 		"try-vm":        plan.Typed[vmArgs, vmResult]{DoFunc: onTry(b.makeVM), UndoFunc: b.removeVM},
+		"try-extension": plan.Typed[extensionArgs, extensionResult]{DoFunc: onTry(b.runExtension)},
 		"try-connect":   plan.Typed[connectArgs, connectResult]{DoFunc: onTry(b.connect)},
 		"try-provision": plan.Typed[provisionArgs, struct{}]{DoFunc: onTry(b.provision)},
 	}
@@ -96,6 +97,7 @@ func (c *compiler) try(last string) string {
 	}
 	x := builder.VM
 	x.Name, x.OSDiskName, x.OSDiskGB, x.Image, x.Specialized = n.VM+"-try", n.VM+"-try-os", 0, azure.ImageRef{ID: id}, c.specialized()
+	x.Spot = nil // a trial that is evicted says nothing of the image
 	x.Computer = computer("try-" + c.o.Run)
 	for i := range x.DataDisks {
 		x.DataDisks[i].Name, x.DataDisks[i].FromImage, x.DataDisks[i].GB = fmt.Sprintf("%s-try-data-%d", n.VM, i+1), true, 0
@@ -107,8 +109,22 @@ func (c *compiler) try(last string) string {
 	add(plan.Step{ID: "nic", Kind: "try-nic", Title: "Create a network interface for it", After: c.after("group", "network", tryPrefix+"ip"), Estimate: takesNIC, UndoEstimate: takesNIC},
 		nicArgs{azure.NIC{Group: n.Group, Name: n.NIC + "-try", Location: c.f.Location, Accelerated: m.AcceleratedNetworking, Tags: c.tags}})
 	add(plan.Step{ID: "vm", Kind: "try-vm", Title: "Create VM " + x.Name + " from the image, to try it", After: c.after(tryPrefix+"version", tryPrefix+"nic", "certificate", "ssh-key"), Estimate: takesVM, UndoEstimate: takesVMDelete}, vmArgs{VM: x})
+	// What lets people into the builder lets them in here.
+	ready := []string{tryPrefix + "vm"}
+	for _, s := range slices.Clone(c.steps) {
+		if s.Kind != "extension" {
+			continue
+		}
+		var a extensionArgs
+		if err := json.Unmarshal(s.Args, &a); err != nil {
+			c.errs = append(c.errs, fmt.Errorf("cannot plan the machine to try the image on: %w", err))
+		}
+		a.Script.VM = x.Name
+		c.add(plan.Step{Scope: plan.Nothing, ID: tryPrefix + s.ID, Kind: "try-extension", Title: s.Title + ", on " + x.Name, After: []string{tryPrefix + "vm"}, Estimate: s.Estimate}, a)
+		ready = append(ready, tryPrefix+s.ID)
+	}
 	connect, _ := c.step("connect")
-	c.add(plan.Step{Scope: plan.Nothing, ID: tryPrefix + "connect", Kind: "try-connect", Title: connect.Title + " of " + x.Name, After: []string{tryPrefix + "vm"}, Timeout: connect.Timeout, Estimate: takesConnect}, connect.Args)
+	c.add(plan.Step{Scope: plan.Nothing, ID: tryPrefix + "connect", Kind: "try-connect", Title: connect.Title + " of " + x.Name, After: ready, Timeout: connect.Timeout, Estimate: takesConnect}, connect.Args)
 	last = tryPrefix + "connect"
 	for i, p := range v.Steps {
 		args, settings, ok := c.provision(p)

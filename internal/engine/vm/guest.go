@@ -25,6 +25,8 @@ type connectArgs struct {
 type connectResult struct {
 	Facts   communicator.Facts
 	HostKey string `json:",omitempty"` // the one that SSH showed first
+	// Certificate is the SHA-256 of the one that WinRM showed first, where it is not one that we made.
+	Certificate string `json:",omitempty"`
 }
 
 // connect waits until the guest lets us in.
@@ -42,7 +44,7 @@ func (b *build) connect(ctx context.Context, t *plan.Task, _ connectArgs) (conne
 	if _, err := t.Saved(&seen); err != nil {
 		return connectResult{}, err
 	}
-	return connectResult{facts, seen.HostKey}, nil
+	return connectResult{facts, seen.HostKey, seen.Certificate}, nil
 }
 
 // dial returns the one connection of this process to the guest.
@@ -71,6 +73,9 @@ func (b *build) dial(ctx context.Context, t *plan.Task) (communicator.Communicat
 
 func (b *build) dialWinRM(ctx context.Context, t *plan.Task, a image.Communicator, address string) (communicator.Communicator, error) {
 	var cert certificateResult
+	if _, own := t.Find("certificate"); !own {
+		return b.dialForeign(ctx, t, a, address)
+	}
 	if err := t.Result("certificate", &cert); err != nil {
 		return nil, err
 	}
@@ -173,8 +178,13 @@ func (b *build) runtime(ctx context.Context, t *plan.Task) func(name string) (st
 		var c connectArgs
 		var v vmArgs
 		var vault vaultArgs
-		if err := errors.Join(b.argsOf(t, "connect", &c), b.argsOf(t, "vm", &v), b.argsOf(t, "vault", &vault)); err != nil {
+		if err := errors.Join(b.argsOf(t, "connect", &c), b.argsOf(t, "vm", &v)); err != nil {
 			return "", false
+		}
+		if _, ok := t.Find("vault"); ok {
+			if err := b.argsOf(t, "vault", &vault); err != nil {
+				return "", false
+			}
 		}
 		switch name {
 		case "User":

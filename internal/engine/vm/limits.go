@@ -20,32 +20,9 @@ func limits(img *image.Image) diag.List {
 			l.Errorf(pos, remedy, "this version of Ingot cannot build with %s on a VM of its own yet", what)
 		}
 	}
-	switch s := img.Source.(type) {
-	case image.VHD:
-		no(true, s.Pos, "import the VHD as a managed image and name that", "a VHD as the source (image_url)")
-	case image.SharedGalleryImage:
-		what := "a directly shared gallery image as the source"
-		if s.Community {
-			what = "a community gallery image as the source"
-		}
-		no(true, s.Pos, "copy the image to a gallery of your own", what)
-	case image.GalleryVersion:
-		no(s.Plan != nil, s.Pos, "start from the marketplace image itself", "a purchase plan on a gallery image")
-	case image.ManagedImage:
-		no(s.Plan != nil, s.Pos, "start from the marketplace image itself", "a purchase plan on a managed image")
-		no(s.Subscription != "" && img.Identity.SubscriptionID != "" && s.Subscription != img.Identity.SubscriptionID, s.Pos, "copy the image into the build's subscription", "a managed image of another subscription")
-	}
 	if n := len(img.Tags); n > 48 && n <= 50 {
 		l.Errorf(img.Pos, "remove some", "%d tags: Azure allows 50 on a resource, and Ingot needs two of them", n)
 	}
-	m := img.Machine
-	no(m.SecurityType == "ConfidentialVM", img.Pos, `use security_type = "TrustedLaunch"`, "a confidential VM")
-	no(m.DiskController != "", img.Pos, "leave disk_controller_type out", "a choice of disk controller")
-	no(m.Spot != nil, img.Pos, "leave spot out", "a spot VM")
-	no(!m.CustomScript.IsZero(), img.Pos, "use a powershell provisioner", "custom_script")
-	no(m.KeyVault.Skip, img.Pos, "leave skip_create_build_key_vault out, or name an existing vault in build_key_vault_name", "no key vault")
-	no(img.Communicator.Pause > 0, img.Communicator.Pos, "leave pause_before_connecting out: Ingot waits until the guest answers", "pause_before_connecting")
-	no(m.Network.Subscription != "" && m.Network.Subscription != img.Identity.SubscriptionID, img.Pos, "use a network of the build's subscription", "a network of another subscription")
 	l = append(l, targetLimits(img)...)
 	no(img.Engine.Name == "aib", img.Pos, `set name = "vm" in the engine block`, "Azure Image Builder as the engine")
 	no(img.Managed.AutoRun == "Enabled", img.Pos, "leave autoRun out: ingot build runs it", "autoRun")

@@ -27,18 +27,23 @@ func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, e
 	var nic addressResult
 	var cert certificateResult
 	var vault vaultResult
-	if err := errors.Join(t.Result("nic", &nic), t.Result("vault", &vault)); err != nil {
+	if err := errors.Join(t.Result("nic", &nic), optional(t.Result("vault", &vault))); err != nil {
 		return vmResult{}, err
 	}
 	var key sshKeyResult
 	var password string
 	var err error
-	if a.VM.Windows {
+	_, own := t.Find("certificate")
+	switch {
+	case a.VM.Windows && own:
 		if err := t.Result("certificate", &cert); err != nil {
 			return vmResult{}, err
 		}
 		password, err = b.password(ctx, t)
-	} else {
+	case a.VM.Windows && a.VM.Specialized:
+	case a.VM.Windows:
+		password, err = b.freshPassword(ctx, t, a.VM)
+	default:
 		if err := t.Result("ssh-key", &key); err != nil {
 			return vmResult{}, err
 		}
@@ -56,6 +61,13 @@ func (b *build) makeVM(ctx context.Context, t *plan.Task, a vmArgs) (vmResult, e
 		return vmResult{}, fmt.Errorf("cannot create VM %s: one of that name exists in %s that this run did not make; use another temp_compute_name", a.VM.Name, a.VM.Group)
 	} else if err != nil && !azure.IsNotFound(err) {
 		return vmResult{}, err
+	}
+	if a.VM.Image == (azure.ImageRef{}) {
+		var source idResult
+		if err := t.Result("source-image", &source); err != nil {
+			return vmResult{}, err
+		}
+		a.VM.Image.ID = source.ID
 	}
 	a.VM.NICID, a.VM.Password = nic.ID, password
 	a.VM.WinRMCertificateURL, a.VM.VaultID, a.VM.SSHPublicKey = cert.URL, vault.ID, key.Public

@@ -49,10 +49,17 @@ func (b *build) removeNetwork(ctx context.Context, t *plan.Task, a networkArgs, 
 	return b.env.Cloud.DeleteNetwork(ctx, a.Group, a.Name, undoOp(t))
 }
 
-type subnetArgs struct{ Group, VNet, Subnet string }
+type subnetArgs struct {
+	Group, VNet, Subnet string
+	Subscription        string `json:",omitempty"` // when it is not the build's
+}
 
 // findSubnet looks an existing subnet up. Where the template names only the network, the network must have a single subnet.
 func (b *build) findSubnet(ctx context.Context, t *plan.Task, a subnetArgs) (idResult, error) {
+	if a.Subscription != "" {
+		id, _, err := b.env.Cloud.GetSubnetIn(ctx, a.Subscription, a.Group, a.VNet, a.Subnet)
+		return idResult{id}, err
+	}
 	if a.Group == "" {
 		group, err := b.env.Cloud.FindNetwork(ctx, a.VNet)
 		if err != nil {

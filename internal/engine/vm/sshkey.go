@@ -24,7 +24,10 @@ type sshKeyArgs struct {
 type sshKeyResult struct{ Public string }
 
 // pinned is what connecting remembers before it is done: the host key that was seen first.
-type pinned struct{ HostKey string }
+type pinned struct {
+	HostKey     string `json:",omitempty"`
+	Certificate string `json:",omitempty"` // SHA-256 of the one that WinRM showed first
+}
 
 // makeSSHKey puts the build's private key into the vault, for a resumed run: it is in no journal and in no file.
 func (b *build) makeSSHKey(ctx context.Context, t *plan.Task, a sshKeyArgs) (sshKeyResult, error) {
@@ -119,7 +122,7 @@ func (b *build) dialSSH(ctx context.Context, t *plan.Task, a image.Communicator,
 			return nil, err
 		}
 		c.HostKey = seen.HostKey
-		c.Pinned = func(hostKey string) error { return t.Save(pinned{hostKey}) }
+		c.Pinned = func(hostKey string) error { return t.Save(pinned{HostKey: hostKey}) }
 	case err != nil:
 		return nil, err
 	default:

@@ -103,6 +103,9 @@ func (b *build) removeCertificate(ctx context.Context, t *plan.Task, a certifica
 
 // password is the administrator's, from this process's memory or from the vault.
 func (b *build) password(ctx context.Context, t *plan.Task) (string, error) {
+	if _, own := t.Find("certificate"); !own {
+		return b.passwordAtHand(t)
+	}
 	var a certificateArgs
 	if err := b.argsOf(t, "certificate", &a); err != nil {
 		return "", err

@@ -5,6 +5,7 @@ package vm
 
 import (
 	"maps"
+	"slices"
 
 	"ingot/internal/diag"
 	"ingot/internal/engine"
@@ -25,7 +26,7 @@ var _ engine.Engine = Engine{}
 
 // Check says what this engine cannot do with img.
 func (Engine) Check(img *image.Image) diag.List {
-	l := limits(img)
+	l := append(limits(img), slices.Concat(checkHardware(img), checkNoVault(img))...)
 	switch kind := img.Communicator.Kind; {
 	case img.OS == image.Linux && kind != "ssh":
 		l.Errorf(img.Communicator.Pos, `set communicator = "ssh"`, "a Linux guest is reached by SSH; communicator is %q", kind)
@@ -70,10 +71,13 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"subnet":            plan.Typed[subnetArgs, idResult]{DoFunc: b.findSubnet},
 		"ip":                plan.Typed[ipArgs, addressResult]{DoFunc: b.makeIP, UndoFunc: b.removeIP},
 		"nic":               plan.Typed[nicArgs, addressResult]{DoFunc: b.makeNIC, UndoFunc: b.removeNIC},
+		"image-from-blob":   plan.Typed[blobImageArgs, idResult]{DoFunc: b.makeBlobImage, UndoFunc: b.removeBlobImage},
 		"vm":                plan.Typed[vmArgs, vmResult]{DoFunc: b.makeVM, UndoFunc: b.removeVM},
-		"connect":           plan.Typed[connectArgs, connectResult]{DoFunc: b.connect},
-		"provision":         plan.Typed[provisionArgs, struct{}]{DoFunc: b.provision},
-		"generalize":        plan.Typed[generalizeArgs, generalizeResult]{DoFunc: b.sysprep},
+		"extension":         plan.Typed[extensionArgs, extensionResult]{DoFunc: b.runExtension},
+		"pause":             plan.Typed[pauseArgs, struct{}]{DoFunc: b.pause},
+		"connect":           plan.Typed[connectArgs, connectResult]{DoFunc: unlessEvicted(b, b.connect)},
+		"provision":         plan.Typed[provisionArgs, struct{}]{DoFunc: unlessEvicted(b, b.provision)},
+		"generalize":        plan.Typed[generalizeArgs, generalizeResult]{DoFunc: unlessEvicted(b, b.sysprep)},
 		"deallocate":        plan.Typed[machineArgs, struct{}]{DoFunc: b.deallocate},
 		"seal":              plan.Typed[machineArgs, struct{}]{DoFunc: b.seal},
 		"managed-image":     plan.Typed[imageArgs, productResult]{DoFunc: b.publishImage, UndoFunc: b.withdrawImage},

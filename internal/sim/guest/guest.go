@@ -20,6 +20,7 @@ type Config struct {
 	Computer       string
 	User, Password string
 	Certificate    *tls.Certificate // of the HTTPS listener; nil: no WinRM listener is configured
+	SelfSigned     bool             // without a Certificate: the listener has one that Windows made itself
 	Listen         string           // "127.83.0.4:5986"
 	Disk           *Disk            // survives the machine; NewDisk for a fresh installation
 	Clock          Clock
@@ -28,6 +29,8 @@ type Config struct {
 	// Duration gives how long one thing takes in simulated time; the kinds are "boot", "reboot", "shutdown",
 	// "powershell-start", "command", "sysprep", "script".
 	Duration func(kind string) time.Duration
+	// Listening is called when the guest opens a listener later than at its start; may be nil.
+	Listening func(addr string)
 	// PowerOff is called when the guest shuts itself down.
 	PowerOff func()
 }
@@ -49,6 +52,10 @@ type Rule struct {
 type Machine interface {
 	// Addr is the WinRM endpoint, or "" without one.
 	Addr() string
+	// Up tells whether Windows runs.
+	Up() bool
+	// RunLine runs a command line through the agent, as SYSTEM; up is false when Windows is not up or goes down.
+	RunLine(line string, out func(stream int, text string)) (code int, up bool)
 	// Stop powers it off; its Disk stays.
 	Stop(ctx context.Context) error
 }

@@ -72,6 +72,14 @@ func (p *process) verb(first string) int {
 		return 0
 	case "fetch/1":
 		return p.fetch(a)
+	case "winrm/1":
+		sum, err := p.m.openWinRM(nil)
+		if err != nil {
+			p.complain(err.Error())
+			return 1
+		}
+		p.print("#ingot:certificate " + sum)
+		return 0
 	case "discard/1":
 		p.m.disk.remove(a.Dir)
 		p.print("#ingot:ok")

@@ -2,10 +2,7 @@ package guest
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -20,7 +17,8 @@ type machine struct {
 	c     Config
 	disk  *Disk
 	rules []compiledRule
-	addr  string
+	addr  string // of the WinRM listener; "" without one
+	print string // of its certificate: SHA-256
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -64,24 +62,23 @@ func Start(ctx context.Context, c Config) (Machine, error) {
 	}
 	// The machine outlives the request that made it, but keeps that request's values.
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	m.bootCtx, m.bootCancel = context.WithCancel(m.ctx)
 	if c.Certificate != nil {
-		l, err := net.Listen("tcp", c.Listen)
+		if _, err := m.openWinRM(c.Certificate); err != nil {
+			m.cancel()
+			return nil, err
+		}
+	}
+	if c.Certificate == nil && c.SelfSigned {
+		cert, err := selfSigned(c.Computer, m.now())
+		if err == nil {
+			_, err = m.openWinRM(cert)
+		}
 		if err != nil {
 			m.cancel()
-			return nil, fmt.Errorf("cannot start guest %s: %w", c.Computer, err)
+			return nil, err
 		}
-		m.addr = l.Addr().String()
-		m.http = &http.Server{
-			Handler: http.HandlerFunc(m.serve), ErrorLog: log.New(io.Discard, "", 0),
-			ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-				return context.WithValue(ctx, connKey{}, &connState{})
-			},
-			ReadHeaderTimeout: time.Minute,
-		}
-		secure := tls.NewListener(&gate{l, m}, &tls.Config{Certificates: []tls.Certificate{*c.Certificate}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
-		m.work.Go(func() { _ = m.http.Serve(secure) })
 	}
-	m.bootCtx, m.bootCancel = context.WithCancel(m.ctx)
 	// The first start from a generalised disk; before anybody else can touch the disk.
 	if m.disk.ImageState() == StateGeneralized {
 		m.disk.Specialize()
@@ -90,7 +87,7 @@ func Start(ctx context.Context, c Config) (Machine, error) {
 	return m, nil
 }
 
-func (m *machine) Addr() string { return m.addr }
+func (m *machine) Addr() string { m.mu.Lock(); defer m.mu.Unlock(); return m.addr }
 
 // Stop powers the machine off and waits until nothing of it runs any more.
 func (m *machine) Stop(ctx context.Context) error {
@@ -111,8 +108,11 @@ func (m *machine) powerOff() {
 	m.mu.Unlock()
 	m.cancel()
 	m.down()
-	if m.http != nil {
-		_ = m.http.Close()
+	m.mu.Lock()
+	server := m.http
+	m.mu.Unlock()
+	if server != nil {
+		_ = server.Close()
 	}
 }
 
