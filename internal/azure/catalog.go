@@ -38,6 +38,9 @@ func (c *Client) MarketplaceImage(ctx context.Context, location, publisher, offe
 	if p.OSDiskImage != nil {
 		m.OS = string(val(p.OSDiskImage.OperatingSystem))
 	}
+	for _, d := range p.DataDiskImages {
+		m.DataLUNs = append(m.DataLUNs, val(d.Lun))
+	}
 	for _, f := range p.Features {
 		if val(f.Name) == "SecurityType" {
 			m.SecurityType = val(f.Value)

@@ -59,6 +59,7 @@ type Client struct {
 	vms    *armcompute.VirtualMachinesClient
 	exts   *armcompute.VirtualMachineExtensionsClient
 	disks  *armcompute.DisksClient
+	snaps  *armcompute.SnapshotsClient
 	images *armcompute.ImagesClient
 	market *armcompute.VirtualMachineImagesClient
 	skus   *armcompute.ResourceSKUsClient
@@ -104,6 +105,7 @@ func New(o Options) (*Client, error) {
 	c.vms = made(&errs, armcompute.NewVirtualMachinesClient, c)
 	c.exts = made(&errs, armcompute.NewVirtualMachineExtensionsClient, c)
 	c.disks = made(&errs, armcompute.NewDisksClient, c)
+	c.snaps = made(&errs, armcompute.NewSnapshotsClient, c)
 	c.images = made(&errs, armcompute.NewImagesClient, c)
 	c.market = made(&errs, armcompute.NewVirtualMachineImagesClient, c)
 	c.commands = made(&errs, armcompute.NewVirtualMachineRunCommandsClient, c)

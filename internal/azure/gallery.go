@@ -24,9 +24,10 @@ func (c *Client) GetDefinition(ctx context.Context, subscription, group, gallery
 	if err != nil {
 		return Definition{}, wrap(err, "look up image definition %s/%s", gallery, image)
 	}
-	d := Definition{ID: val(r.ID), Location: val(r.Location), Features: map[string]string{}}
+	d := Definition{ID: val(r.ID), Location: val(r.Location), Tags: vals(r.Tags), Features: map[string]string{}}
 	if p := r.Properties; p != nil {
 		d.OS, d.OSState, d.Generation = string(val(p.OSType)), string(val(p.OSState)), string(val(p.HyperVGeneration))
+		d.Architecture = string(val(p.Architecture))
 		d.Plan = purchasePlan(p.PurchasePlan)
 		for _, f := range p.Features {
 			d.Features[val(f.Name)] = val(f.Value)
@@ -75,9 +76,11 @@ func (c *Client) PutGalleryVersion(ctx context.Context, v GalleryVersion, op Op)
 	}
 	for _, r := range v.Regions {
 		t := &armcompute.TargetRegion{Name: &r.Name, RegionalReplicaCount: opt(r.Replicas)}
-		if r.DiskEncryptionSetID != "" {
-			t.Encryption = &armcompute.EncryptionImages{OSDiskImage: &armcompute.OSDiskImageEncryption{DiskEncryptionSetID: &r.DiskEncryptionSetID}}
+		if r.StorageType != "" {
+			kind := armcompute.StorageAccountType(r.StorageType)
+			t.StorageAccountType = &kind
 		}
+		t.Encryption = encryptionOf(r, v.ConfidentialEncryption)
 		publish.TargetRegions = append(publish.TargetRegions, t)
 	}
 	body := armcompute.GalleryImageVersion{Location: &v.Location, Tags: ptrs(v.Tags), Properties: &armcompute.GalleryImageVersionProperties{
@@ -107,10 +110,31 @@ func (c *Client) PutGalleryVersion(ctx context.Context, v GalleryVersion, op Op)
 	return versionInfo(r.GalleryImageVersion), nil
 }
 
+// encryptionOf: the image of a confidential VM names how it is encrypted and, with EncryptedWithCmk, by which set; any other is
+// encrypted with the set itself (rest/api/compute/gallery-image-versions/create-or-update: OSDiskImageSecurityProfile).
+func encryptionOf(r TargetRegion, confidential string) *armcompute.EncryptionImages {
+	e := &armcompute.OSDiskImageEncryption{}
+	switch {
+	case confidential != "":
+		kind := armcompute.ConfidentialVMEncryptionType(confidential)
+		e.SecurityProfile = &armcompute.OSDiskImageSecurityProfile{ConfidentialVMEncryptionType: &kind, SecureVMDiskEncryptionSetID: opt(r.DiskEncryptionSetID)}
+	case r.DiskEncryptionSetID != "":
+		e.DiskEncryptionSetID = &r.DiskEncryptionSetID
+	default:
+		return nil
+	}
+	return &armcompute.EncryptionImages{OSDiskImage: e}
+}
+
 func versionInfo(v armcompute.GalleryImageVersion) VersionInfo {
 	i := VersionInfo{ID: val(v.ID), Tags: vals(v.Tags)}
 	if p := v.Properties; p != nil {
 		i.State = string(val(p.ProvisioningState))
+		if p.StorageProfile != nil {
+			for _, d := range p.StorageProfile.DataDiskImages {
+				i.DataLUNs = append(i.DataLUNs, val(d.Lun))
+			}
+		}
 		if p.ReplicationStatus != nil {
 			for _, s := range p.ReplicationStatus.Summary {
 				i.Regions = append(i.Regions, RegionState{Region: val(s.Region), State: string(val(s.State)), Progress: int(val(s.Progress)), Details: val(s.Details)})

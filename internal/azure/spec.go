@@ -99,6 +99,7 @@ type VM struct {
 	OSDiskName                  string
 	OSDiskGB                    int32  // 0: the image's
 	OSDiskType, Caching         string // Standard_LRS, ...; None, ReadOnly, ReadWrite
+	DataDisks                   []VMDataDisk
 	DiskEncryptionSetID         string
 	SecurityType                string // "", TrustedLaunch or ConfidentialVM
 	SecurityEncryption          string // of a confidential VM: VMGuestStateOnly, DiskWithVMGuestState
@@ -114,6 +115,15 @@ type VM struct {
 	Tags                        map[string]string
 }
 
+// VMDataDisk is a data disk made with a VM.
+type VMDataDisk struct {
+	Name                string
+	LUN, GB             int32 // GB 0: the image's
+	Type, Caching       string
+	FromImage           bool // the image has one with that LUN; else it is empty
+	DiskEncryptionSetID string
+}
+
 // VMInfo is what a VM answers.
 type VMInfo struct {
 	ID, OSDiskID, OSDiskName string
@@ -127,6 +137,7 @@ type VMInfo struct {
 type MarketplaceImage struct {
 	OS, Generation string // Windows or Linux; V1 or V2
 	SecurityType   string // feature, "" where absent
+	DataLUNs       []int32
 	Plan           *PurchasePlan
 }
 
@@ -145,8 +156,9 @@ type Size struct {
 // Definition is a gallery image definition.
 type Definition struct {
 	ID, Location, OS, OSState, Generation, SecurityType string
+	Architecture                                        string        // x64, Arm64; "" where Azure did not say
 	Plan                                                *PurchasePlan // that machines of the image must name; nil: none
-	Features                                            map[string]string
+	Features, Tags                                      map[string]string
 }
 
 // GalleryVersion is an image version to publish.
@@ -159,6 +171,7 @@ type GalleryVersion struct {
 	StorageType                                  string
 	Shallow, ExcludeFromLatest                   bool
 	EndOfLife                                    time.Time // zero: none
+	ConfidentialEncryption                       string    // of a confidential VM's image, in every region; "": none
 	Tags                                         map[string]string
 }
 
@@ -166,13 +179,15 @@ type GalleryVersion struct {
 type TargetRegion struct {
 	Name                string
 	Replicas            int32
-	DiskEncryptionSetID string
+	DiskEncryptionSetID string // with EncryptedWithCmk the one for the guest's own encryption
+	StorageType         string // "": the version's
 }
 
 // VersionInfo is what an image version answers.
 type VersionInfo struct {
 	ID, State string // Creating, Succeeded, Failed, ...
 	Tags      map[string]string
+	DataLUNs  []int32 // of its data disks
 	Regions   []RegionState
 }
 
@@ -194,6 +209,7 @@ type ManagedImage struct {
 type ManagedImageInfo struct {
 	ID, Location, OS, Generation, State string
 	Tags                                map[string]string
+	DataLUNs                            []int32 // of its data disks
 }
 
 // Listed is one resource as Resource Manager lists it.

@@ -70,6 +70,7 @@ func vmBody(v VM) armcompute.VirtualMachine {
 		LicenseType:     opt(v.LicenseType), UserData: opt(v.UserData),
 		DiagnosticsProfile: &armcompute.DiagnosticsProfile{BootDiagnostics: &armcompute.BootDiagnostics{Enabled: &yes, StorageURI: opt(v.BootDiagnosticsURI)}},
 	}
+	p.StorageProfile.DataDisks = dataDisks(v.DataDisks)
 	if v.DiskController != "" {
 		t := armcompute.DiskControllerTypes(v.DiskController)
 		p.StorageProfile.DiskControllerType = &t
@@ -234,6 +235,11 @@ func imageInfo(m armcompute.Image) ManagedImageInfo {
 		i.Generation, i.State = string(val(p.HyperVGeneration)), val(p.ProvisioningState)
 		if p.StorageProfile != nil && p.StorageProfile.OSDisk != nil {
 			i.OS = string(val(p.StorageProfile.OSDisk.OSType))
+		}
+		if p.StorageProfile != nil {
+			for _, d := range p.StorageProfile.DataDisks {
+				i.DataLUNs = append(i.DataLUNs, val(d.Lun))
+			}
 		}
 	}
 	return i

@@ -14,8 +14,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ingot/internal/engine/vm"
 	"ingot/internal/image"
 	"ingot/internal/plan"
+	"ingot/internal/sim"
 )
 
 func (a *app) buildCmd() *cobra.Command {
@@ -255,6 +257,10 @@ func (a *app) reportSim(s *session, kept map[string]bool) {
 			}
 			continue
 		}
+		if target(item) {
+			say(a.Out, "  %s  %s", item.State, item.ID)
+			continue
+		}
 		if kept[strings.ToLower(item.ID)] {
 			say(a.Out, "  kept (keep_os_disk)  %s", item.ID)
 			continue
@@ -263,6 +269,20 @@ func (a *app) reportSim(s *session, kept map[string]bool) {
 		say(a.Out, "  left over: %s", item.ID)
 	}
 	say(a.Out, "  %d other resources that were not there before the build", others)
+}
+
+// target reports what a build keeps beside images: snapshots, image definitions and galleries, which carry its run and no expiry, and disks
+// in storage accounts.
+func target(i sim.Item) bool {
+	switch i.Type {
+	case "Microsoft.Compute/snapshots", "Microsoft.Compute/galleries", "Microsoft.Compute/galleries/images":
+		_, made := i.Tags[vm.TagRun]
+		_, expires := i.Tags[vm.TagExpires]
+		return made && !expires
+	case "Microsoft.Storage/storageAccounts/blobServices/containers/blobs":
+		return true
+	}
+	return false
 }
 
 // worst picks the error that decides the exit code.

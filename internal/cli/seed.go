@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 
 	"ingot/internal/image"
 	"ingot/internal/sim"
@@ -75,8 +77,24 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 			"properties": map[string]any{"addressSpace": map[string]any{"addressPrefixes": []any{"10.0.0.0/16"}},
 				"subnets": []any{map[string]any{"name": subnet, "properties": map[string]any{"addressPrefix": "10.0.0.0/24"}}}}}))
 	}
-	for _, t := range img.Targets {
+	if g := img.SnapshotGroup(); g != "" && img.Snapshots != (image.Snapshots{}) {
+		try(group(sub, g))
+	}
+	targets := img.Targets
+	if img.SkipImage {
+		targets = nil
+	}
+	for _, t := range targets {
 		switch t := t.(type) {
+		case image.ToVHD:
+			rg, account, box := t.ResourceGroup, t.StorageAccount, t.Container
+			if t.URI != "" {
+				rg, account, box = vhdAddress(t.URI)
+			}
+			try(group(sub, rg))
+			id := inGroup(sub, rg, "Microsoft.Storage/storageAccounts/"+account)
+			try(add("storage account "+account, id, map[string]any{"location": location, "kind": "StorageV2", "sku": map[string]any{"name": "Standard_LRS"}, "properties": map[string]any{}}))
+			try(add("container "+account+"/"+box, id+"/blobServices/default/containers/"+box, nil))
 		case image.ToManagedImage:
 			try(group(sub, t.ResourceGroup))
 		case image.ToGallery:
@@ -86,7 +104,14 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 			}
 			try(group(at, t.ResourceGroup))
 			gallery := inGroup(at, t.ResourceGroup, "Microsoft.Compute/galleries/"+t.Gallery)
+			make, makeGallery := described(img, t)
+			if makeGallery {
+				continue
+			}
 			try(add("gallery "+t.Gallery, gallery, map[string]any{"location": location, "properties": map[string]any{}}))
+			if make {
+				continue
+			}
 			state := "Generalized"
 			if t.Specialized {
 				state = "Specialized"
@@ -106,4 +131,25 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 		}
 	}
 	return made, nil
+}
+
+// described tells whether the template has a block that makes a target's definition, and its gallery: then they are not there yet.
+func described(img *image.Image, t image.ToGallery) (definition, gallery bool) {
+	for _, d := range img.Definitions {
+		if strings.EqualFold(d.Gallery, t.Gallery) && strings.EqualFold(d.Name, t.Image) && strings.EqualFold(d.ResourceGroup, t.ResourceGroup) {
+			return true, d.CreateGallery
+		}
+	}
+	return false, false
+}
+
+// vhdAddress takes the address of a blob apart; the account is put into a group called storage.
+func vhdAddress(uri string) (group, account, container string) {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return "storage", "", ""
+	}
+	account, _, _ = strings.Cut(u.Host, ".")
+	container, _, _ = strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	return "storage", account, container
 }

@@ -37,7 +37,7 @@ func (c Catalog) MarketplaceImage(ctx context.Context, location, publisher, offe
 	if err != nil {
 		return image.Base{}, notFound(err)
 	}
-	b := image.Base{OS: osOf(m.OS), Generation: m.Generation, SecurityType: m.SecurityType}
+	b := image.Base{OS: osOf(m.OS), Generation: m.Generation, SecurityType: m.SecurityType, DataLUNs: m.DataLUNs}
 	b.Plan = planOf(m.Plan)
 	return b, nil
 }
@@ -52,7 +52,7 @@ func (c Catalog) Definition(ctx context.Context, subscription, group, gallery, n
 		return image.GalleryFacts{}, notFound(err)
 	}
 	return image.GalleryFacts{DefinitionID: d.ID, Location: d.Location, OS: osOf(d.OS), Generation: d.Generation,
-		OSState: d.OSState, SecurityType: d.SecurityType, Versions: versions, Plan: planOf(d.Plan)}, nil
+		OSState: d.OSState, SecurityType: d.SecurityType, Architecture: d.Architecture, Versions: versions, Plan: planOf(d.Plan)}, nil
 }
 
 func planOf(p *azure.PurchasePlan) *image.PurchasePlan {

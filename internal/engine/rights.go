@@ -49,11 +49,21 @@ func LookupRights(img *image.Image, f image.Facts) []Right {
 	if g := img.Machine.ResourceGroup; g != "" {
 		out = append(out, Right{Action: "Microsoft.Resources/subscriptions/resourceGroups/read", Scope: group("", g), For: what})
 	}
+	if at := img.SnapshotGroup(); at != "" && img.Snapshots != (image.Snapshots{}) {
+		out = append(out, Right{Action: "Microsoft.Resources/subscriptions/resourceGroups/read", Scope: group("", at), For: what}, Right{Action: "Microsoft.Compute/snapshots/read", Scope: group("", at), For: what})
+	}
+	for _, d := range img.Definitions {
+		out = append(out, Right{Action: "Microsoft.Compute/galleries/read", Scope: group(d.Subscription, d.ResourceGroup), For: what})
+	}
 	for _, t := range img.Targets {
 		switch t := t.(type) {
 		case image.ToGallery:
 			at := group(t.Subscription, t.ResourceGroup)
 			out = append(out, Right{Action: "Microsoft.Compute/galleries/images/read", Scope: at, For: what}, Right{Action: "Microsoft.Compute/galleries/images/versions/read", Scope: at, For: what})
+		case image.ToVHD:
+			if t.StorageAccount != "" {
+				out = append(out, Right{Action: "Microsoft.Storage/storageAccounts/read", Scope: group("", t.ResourceGroup), For: what})
+			}
 		case image.ToManagedImage:
 			at := group(t.Subscription, t.ResourceGroup)
 			out = append(out, Right{Action: "Microsoft.Resources/subscriptions/resourceGroups/read", Scope: at, For: what}, Right{Action: "Microsoft.Compute/images/read", Scope: at, For: what})

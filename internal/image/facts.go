@@ -12,6 +12,7 @@ type Facts struct {
 	Base         Base           `json:"base"`
 	Size         Size           `json:"size"`
 	Galleries    []GalleryFacts `json:"galleries,omitempty"` // one per ToGallery target, in order
+	Exists       []int          `json:"exists,omitempty"`    // targets, by their place in the template, that are there already and are to be replaced
 }
 
 // Base is the resolved source: exactly one of the ids is set.
@@ -20,6 +21,7 @@ type Base struct {
 	Plan                           *PurchasePlan `json:",omitempty"`
 	GalleryVersionID               string        `json:",omitempty"`
 	ManagedImageID                 string        `json:",omitempty"`
+	DataLUNs                       []int32       `json:",omitempty"` // of the data disks that it brings along
 	SharedImageID                  string        `json:",omitempty"` // /SharedGalleries/…/Images/…/Versions/…: shared directly
 	CommunityImageID               string        `json:",omitempty"` // /CommunityGalleries/…/Images/…/Versions/…
 	BlobURL                        string        `json:",omitempty"` // a VHD, of which an image is made first
@@ -58,10 +60,14 @@ type GalleryFacts struct {
 	Plan         *PurchasePlan `json:",omitempty"` // that machines of the image must name
 	Versions     []string
 	Version      string // the one to make
+	Architecture string `json:",omitempty"`
+	Make         bool   `json:",omitempty"` // the definition is not there: the plan makes it
+	MakeGallery  bool   `json:",omitempty"` // and the gallery before it
 }
 
 // Catalog is what Resolve asks the world for. Not-found answers are ErrNotFound.
 type Catalog interface {
+	TargetCatalog
 	Whoami(ctx context.Context) (subscription, tenant, objectID string, err error)
 	// MarketplaceVersions lists a SKU's versions in a region, unordered.
 	MarketplaceVersions(ctx context.Context, location, publisher, offer, sku string) ([]string, error)

@@ -33,6 +33,11 @@ func Resolve(ctx context.Context, img *Image, c Catalog, o ResolveOptions) (Fact
 	if img.Identity.SubscriptionID != "" {
 		f.Subscription = img.Identity.SubscriptionID
 	}
+	if img.SkipImage || img.Validation != nil && img.Validation.SourceOnly { // nothing is captured, so that the targets have no part in the build
+		bare := *img
+		bare.Targets, bare.Snapshots = nil, Snapshots{}
+		img = &bare
+	}
 	r := &resolver{img: img, c: c, o: o, f: &f}
 	f.Location = NormalLocation(img.Machine.Location)
 	if img.Machine.ResourceGroup != "" {
@@ -44,14 +49,17 @@ func Resolve(ctx context.Context, img *Image, c Catalog, o ResolveOptions) (Fact
 	f.Galleries = make([]GalleryFacts, countGalleries(img))
 	ask := []func(context.Context){r.source, r.size}
 	n := 0
-	for _, t := range img.Targets {
+	ask = append(ask, r.snapshots)
+	for k, t := range img.Targets {
 		switch t := t.(type) {
+		case ToVHD:
+			ask = append(ask, func(ctx context.Context) { r.vhd(ctx, t) })
 		case ToGallery:
 			i := n
 			n++
-			ask = append(ask, func(ctx context.Context) { r.gallery(ctx, i, t) })
+			ask = append(ask, func(ctx context.Context) { r.gallery(ctx, i, k, t) })
 		case ToManagedImage:
-			ask = append(ask, func(ctx context.Context) { r.managedImage(ctx, t) })
+			ask = append(ask, func(ctx context.Context) { r.managedImage(ctx, k, t) })
 		}
 	}
 	var wg sync.WaitGroup
@@ -60,6 +68,8 @@ func Resolve(ctx context.Context, img *Image, c Catalog, o ResolveOptions) (Fact
 	}
 	wg.Wait()
 	if r.err == nil && !r.problems.HasErrors() {
+		r.fromSource()
+		slices.Sort(f.Exists) // asked for side by side
 		r.generation()
 		r.compare()
 		r.hardware()
@@ -195,6 +205,7 @@ func (r *resolver) source(ctx context.Context) {
 	if base.Plan != nil {
 		r.terms(ctx, *base.Plan)
 	}
+	r.dataDisks(ctx, &base)
 	r.mu.Lock()
 	r.f.Base = base
 	r.mu.Unlock()
@@ -214,34 +225,52 @@ func (r *resolver) size(ctx context.Context) {
 	r.mu.Unlock()
 }
 
-func (r *resolver) gallery(ctx context.Context, i int, t ToGallery) {
+func (r *resolver) gallery(ctx context.Context, i, k int, t ToGallery) {
 	sub := t.Subscription
 	if sub == "" {
 		sub = r.f.Subscription
 	}
 	d, err := r.c.Definition(ctx, sub, t.ResourceGroup, t.Gallery, t.Image)
-	if r.failed(err, t.Pos, "create the gallery and the image definition first, or correct the names",
-		"image definition %s/%s does not exist in resource group %s", t.Gallery, t.Image, t.ResourceGroup) {
+	def, described := r.definitionFor(t)
+	switch {
+	case errors.Is(err, ErrNotFound) && described:
+		ok := false
+		if d, ok = r.toMake(ctx, sub, t, def); !ok {
+			return
+		}
+	case r.failed(err, t.Pos, "create the gallery and the image definition first, correct the names, or describe it in an image_definition block of a *.ingot.hcl file",
+		"image definition %s/%s does not exist in resource group %s", t.Gallery, t.Image, t.ResourceGroup):
 		return
+	case described:
+		r.same(def, d)
 	}
 	d.Version = t.Version
-	if t.Version == "auto" {
-		if d.Version, err = NextVersion(d.Versions); err != nil {
+	if t.FromSource { // compare: the source is being asked for at the same time
+	} else if t.Version == "auto" {
+		if d.Version, err = NextVersionOf(d.Versions, t.Major); err != nil {
 			r.problem(t.Pos, "give image_version a number", "%v", err)
 		}
 	} else if slices.Contains(d.Versions, t.Version) && !r.o.Replace {
 		r.problem(t.Pos, `use another image_version, image_version = "auto", or -force`, "version %s of %s/%s exists already", t.Version, t.Gallery, t.Image)
 	}
 	r.mu.Lock()
+	if slices.Contains(d.Versions, d.Version) {
+		r.f.Exists = append(r.f.Exists, k)
+	}
 	r.f.Galleries[i] = d
 	r.mu.Unlock()
 }
 
-func (r *resolver) managedImage(ctx context.Context, t ToManagedImage) {
+func (r *resolver) managedImage(ctx context.Context, k int, t ToManagedImage) {
 	if _, err := r.c.GroupLocation(ctx, t.ResourceGroup); r.failed(err, t.Pos, "create it first", "resource group %q does not exist", t.ResourceGroup) {
 		return
 	}
 	_, err := r.c.ManagedImage(ctx, t.ResourceGroup, t.Name)
+	if err == nil && r.o.Replace {
+		r.mu.Lock()
+		r.f.Exists = append(r.f.Exists, k)
+		r.mu.Unlock()
+	}
 	if err == nil && !r.o.Replace {
 		r.problem(t.Pos, "use another managed_image_name, or -force", "managed image %q exists already in resource group %q", t.Name, t.ResourceGroup)
 	}

@@ -16,6 +16,7 @@ type Task struct {
 
 	clock  Clock
 	plan   *Plan
+	prefix string // see Through
 	saved  json.RawMessage
 	result json.RawMessage
 	find   func(step string) (json.RawMessage, bool)
@@ -27,7 +28,22 @@ type Task struct {
 func (t *Task) Clock() Clock { return t.clock }
 
 // Find returns another step of the plan.
-func (t *Task) Find(step string) (Step, bool) { return t.plan.Find(step) }
+func (t *Task) Find(step string) (Step, bool) {
+	if t.prefix != "" {
+		if s, ok := t.plan.Find(t.prefix + step); ok {
+			return s, true
+		}
+	}
+	return t.plan.Find(step)
+}
+
+// Through is the task as seen through a prefix: what it asks of step "x" it is told of step prefix+"x" where the plan has one. So the
+// actions for one machine serve a second one, whose steps have the prefix.
+func (t *Task) Through(prefix string) *Task {
+	c := *t
+	c.prefix = prefix
+	return &c
+}
 
 // Args decodes the step's arguments into v.
 func (t *Task) Args(v any) error {
@@ -42,6 +58,11 @@ var ErrNoResult = errors.New("no result")
 
 // Result decodes what the step with that id left with SetResult, in this process or an earlier one.
 func (t *Task) Result(step string, v any) error {
+	if t.prefix != "" {
+		if _, ok := t.plan.Find(t.prefix + step); ok {
+			step = t.prefix + step
+		}
+	}
 	raw, ok := t.find(step)
 	if !ok {
 		return fmt.Errorf("cannot find the result of step %s: %w", step, ErrNoResult)

@@ -51,6 +51,10 @@ func checkDataDisks(w *Azure, in ask, max int) *refusal {
 			if r != nil && !sameID(by, in.id) {
 				return refuse(409, "Conflict", "Disk "+r.name+" already exists in resource group "+strings.ToUpper(idPart(id, "resourceGroups"))+". Only CreateOption.Attach is supported.")
 			}
+		case "fromimage": // which LUNs those are, checkImageLUNs looks
+			if in.old == nil && r != nil {
+				return refuse(409, "Conflict", "Disk "+r.name+" already exists in resource group "+strings.ToUpper(idPart(id, "resourceGroups"))+". Only CreateOption.Attach is supported.")
+			}
 		case "attach":
 			if r == nil {
 				return refuse(404, "NotFound", "Disk "+lastPart(id)+" is not found.")
@@ -83,7 +87,10 @@ func fillDataDisks(w *Azure, r *resource, before []any) {
 			kind := or(text(managed, "storageAccountType"), "Premium_LRS")
 			tier, _, _ := strings.Cut(kind, "_")
 			disk.tags, disk.sku, disk.aux = r.tags, map[string]any{"name": kind, "tier": tier}, content{}
-			disk.props = map[string]any{"diskSizeGB": d["diskSizeGB"], "diskSizeBytes": int64(number(d, "diskSizeGB")) << 30, "creationData": map[string]any{"createOption": "Empty"},
+			if text(d, "createOption") == "FromImage" {
+				disk.aux = machineOf(r).content.dataFrom(number(d, "lun"))
+			}
+			disk.props = map[string]any{"diskSizeGB": d["diskSizeGB"], "diskSizeBytes": int64(number(d, "diskSizeGB")) << 30, "creationData": map[string]any{"createOption": or(text(d, "createOption"), "Empty")},
 				"timeCreated": stamp(w.clock.Now()), "uniqueId": w.uuid()}
 		}
 		disk.extra = merged(disk.extra, map[string]any{"managedBy": r.id})

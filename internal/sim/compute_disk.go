@@ -19,12 +19,23 @@ type diskFile struct {
 	write   bool
 	until   time.Time
 	before  string // diskState to go back to
+	opened  string // a file that was made for being read, and goes with the address
+}
+
+// forget removes what was made for being read.
+func (f *diskFile) forget() {
+	if f.opened != "" {
+		os.Remove(f.opened) //nolint:errcheck // in the simulation's own folder
+	}
+	f.opened = ""
 }
 
 // diskKind is managed disks and snapshots, which differ in little.
 func diskKind(typ string, takes takesTime) kind {
-	return kind{typ: typ, check: checkDisk, fill: fillDisk, drop: dropDisk, gone: goneDisk, show: func(w *Azure, r *resource, b map[string]any) {
-		if w.lapse(r) {
+	return kind{typ: typ, check: checkDisk, fill: fillDisk, done: doneDisk, drop: dropDisk, gone: goneDisk, show: func(w *Azure, r *resource, b map[string]any) {
+		if w.lapse(r); typ == diskType {
+			mapping(b, "properties")["diskState"] = w.diskState(r)
+		} else {
 			mapping(b, "properties")["diskState"] = r.props["diskState"]
 		}
 		if typ == diskType && r.state == "Succeeded" {
@@ -177,12 +188,13 @@ func fillDisk(w *Azure, r *resource, in ask) {
 		}
 	case "Import":
 		if account, path, bad := w.blobOf(text(create, "sourceUri")); bad == nil {
-			c.image, _ = w.imported(account.name, path)
+			file, _ := w.imported(account.name, path)
+			if info, err := os.Stat(file); err == nil && p["diskSizeGB"] == nil {
+				p["diskSizeGB"] = int((info.Size() - 512 + 1<<30 - 1) >> 30)
+			}
+			c = fromFile(file)
 		}
 		c.windows = text(p, "osType") == "Windows"
-		if info, err := os.Stat(c.image); err == nil && p["diskSizeGB"] == nil {
-			p["diskSizeGB"] = int((info.Size() - 512 + 1<<30 - 1) >> 30)
-		}
 	case "FromImage":
 		var generation string
 		c, generation, _, _, _, _ = w.source(diskImage(create), in.location)
@@ -269,6 +281,7 @@ func goneDisk(w *Azure, r *resource) {
 		if f.account != "" {
 			w.storage.blobs.Drop(f.account)
 		}
+		f.forget()
 		if f.pending != "" {
 			os.Remove(f.pending) //nolint:errcheck // in the simulation's own folder
 		}
@@ -279,13 +292,14 @@ func goneDisk(w *Azure, r *resource) {
 // contentOf is what another resource's disk holds, to be put into a disk or an image.
 func (w *Azure) contentOf(s *resource, uri, osType, osState string) content {
 	c, _ := s.aux.(content)
-	if s.typ == storageType {
+	switch s.typ {
+	case storageType:
 		if account, path, bad := w.blobOf(uri); bad == nil {
-			c.image, _ = w.imported(account.name, path)
+			file, _ := w.imported(account.name, path)
+			c = fromFile(file)
 		}
-	}
-	if c.disk != nil {
-		c.disk = c.disk.Clone()
+	case diskType, snapshotType:
+		c = w.diskContent(s)
 	}
 	if osType != "" {
 		c.windows = osType == "Windows"
@@ -321,7 +335,7 @@ func checkImageOfDisk(w *Azure, in ask) *refusal {
 	return nil
 }
 
-func imageSource(w *Azure, d map[string]any) *resource {
+func imageSource(w *Azure, d any) *resource {
 	if id := text(d, "snapshot", "id"); id != "" {
 		return w.find(id)
 	}
@@ -348,9 +362,14 @@ func fillImageOfDisk(w *Azure, r *resource, p map[string]any) {
 	if text(p, "hyperVGeneration") == "" {
 		p["hyperVGeneration"] = "V1"
 	}
-	if items(p, "storageProfile", "dataDisks") == nil {
-		mapping(p, "storageProfile")["dataDisks"] = []any{}
+	c := r.aux.(content)
+	for _, x := range items(p, "storageProfile", "dataDisks") {
+		if of := imageSource(w, x); of != nil {
+			c.data = append(c.data, dataContent{Lun: number(x, "lun"), GB: max(number(x, "diskSizeGB"), number(of.props, "diskSizeGB")), Caching: or(text(x, "caching"), "None"), Source: of.id, Content: w.contentOf(of, text(x, "blobUri"), "", "")})
+		}
 	}
+	r.aux = c
+	mapping(p, "storageProfile")["dataDisks"] = imageDataDisks(c)
 }
 
 // scripted reports content that has no bytes: a guest made of a model.

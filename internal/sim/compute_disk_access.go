@@ -2,21 +2,18 @@ package sim
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"os"
 	"strings"
 	"time"
-
-	"ingot/internal/sim/qemu"
 )
 
 // mayGrant: an upload may be written while it waits for its bytes; everything else may be read while nobody uses it
 // (rest/api/compute/disks/grant-access).
 func mayGrant(w *Azure, r *resource, body map[string]any) *refusal {
 	w.lapse(r)
-	state, access := text(r.props, "diskState"), text(body, "access")
+	state, access := w.diskState(r), text(body, "access")
 	if number(body, "durationInSeconds") <= 0 {
 		return refuse(400, "InvalidParameter", "The value of parameter durationInSeconds is invalid.")
 	}
@@ -31,9 +28,6 @@ func mayGrant(w *Azure, r *resource, body map[string]any) *refusal {
 		return refuse(409, "OperationNotAllowed", "Read access is not allowed for disk "+r.name+" in the state "+state+".")
 	case access == "Read" && state == "Attached":
 		return refuse(409, "OperationNotAllowed", "Cannot grant access to disk "+r.name+" because it is attached to a running VM.")
-	}
-	if c, _ := r.aux.(content); access == "Read" && scripted(c) {
-		return refuse(409, "SimulatorNotImplemented", "The simulated Azure cannot give out disk "+r.name+": a scripted guest has no bytes. Use a guest with a real disk.")
 	}
 	return nil
 }
@@ -52,29 +46,11 @@ func grantDisk(w *Azure, r *resource, body map[string]any) (any, *refusal) {
 	if f.account != "" { // a further address takes the place of the first
 		w.revoke(r)
 	}
-	c, _ := r.aux.(content)
-	file, write := c.image, text(body, "access") == "Write"
-	if host := w.cfg.Machines; host != nil && strings.HasSuffix(file, ".qcow2") && !write { // a real machine's own
-		disk, err := qemu.Inspect(file)
-		if err == nil {
-			disk, err = qemu.Capture(context.Background(), disk, host.Path("disk-"+w.uuid()[:8]+".vhd"))
-		}
-		if err != nil {
+	file, write, temporary := f.pending, text(body, "access") == "Write", false
+	if !write {
+		var err error
+		if file, temporary, err = w.open(r); err != nil {
 			return nil, refuse(500, "InternalExecutionError", err.Error())
-		}
-		file, c.image = disk.Path, disk.Path
-		r.aux = c
-	}
-	if write {
-		file = f.pending
-	} else if file == "" { // an empty disk: zeros and a footer
-		size := int64(number(r.props, "diskSizeGB")) << 30
-		if file = w.sparse(r.id, size+512); file != "" {
-			if err := writeFooter(file, size, w.clock.Now()); err != nil {
-				return nil, refuse(500, "InternalExecutionError", err.Error())
-			}
-			c.image = file
-			r.aux = c
 		}
 	}
 	until := w.clock.Now().Add(time.Duration(number(body, "durationInSeconds")) * time.Second)
@@ -83,6 +59,9 @@ func grantDisk(w *Azure, r *resource, body map[string]any) (any, *refusal) {
 		return nil, refuse(500, "InternalExecutionError", err.Error())
 	}
 	f.account, f.write, f.until, f.before = account, write, until, text(r.props, "diskState")
+	if temporary {
+		f.opened = file
+	}
 	r.props["diskState"] = map[bool]string{true: "ActiveUpload", false: "ActiveSAS"}[write]
 	return map[string]any{"accessSAS": "https://" + host + w.port() + rest}, nil
 }
@@ -106,10 +85,13 @@ func (w *Azure) revoke(r *resource) {
 	writes := w.storage.blobs.Writes(f.account)
 	w.storage.blobs.Drop(f.account)
 	f.account = ""
+	f.forget()
 	r.props["diskState"] = f.before
 	if f.write && writes > 0 {
 		r.props["diskState"] = "Unattached"
-		r.aux = content{image: f.pending, windows: text(r.props, "osType") == "Windows"}
+		c := fromFile(f.pending)
+		c.windows = text(r.props, "osType") == "Windows"
+		r.aux = c
 		f.pending = ""
 	}
 }

@@ -41,11 +41,10 @@ func fillImage(w *Azure, r *resource, in ask) {
 	p := copyMap(mapping(in.body, "properties"))
 	v := w.find(text(p, "sourceVirtualMachine", "id"))
 	if v != nil {
-		m := machineOf(v)
-		c := w.capture(m)
+		c := w.captureVM(v)
 		r.aux = c
 		disk := map[string]any{"osType": osType(c.windows), "osState": "Generalized", "caching": "ReadWrite", "storageAccountType": "Standard_LRS", "managedDisk": map[string]any{"id": diskID(v.id, v.props)}}
-		p["storageProfile"] = map[string]any{"osDisk": disk, "dataDisks": []any{}, "zoneResilient": truth(p, "storageProfile", "zoneResilient")}
+		p["storageProfile"] = map[string]any{"osDisk": disk, "dataDisks": imageDataDisks(c), "zoneResilient": truth(p, "storageProfile", "zoneResilient")}
 		if text(p, "hyperVGeneration") == "" {
 			p["hyperVGeneration"] = "V1"
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -341,27 +342,51 @@ func (w *Azure) capture(m *machine) content {
 
 // whole makes a fixed VHD of what was captured, and goes on.
 func (w *Azure) whole(c *content, then func() *refusal) *refusal {
-	f := c.frozen
-	if f == nil {
-		return then()
+	parts := []*content{c}
+	for i := range c.data {
+		parts = append(parts, &c.data[i].Content)
 	}
+	var left []*content
+	var paths []string
 	fail := func(err error) *refusal {
 		return refuse(500, "InternalExecutionError", "The simulated Azure's host cannot capture the disk: "+err.Error())
 	}
-	if f.err != nil {
-		return fail(f.err)
+	for _, p := range parts {
+		switch {
+		case p.frozen == nil:
+		case p.frozen.err != nil:
+			return fail(p.frozen.err)
+		default:
+			left, paths = append(left, p), append(paths, w.cfg.Machines.Path("image-"+w.uuid()[:8]+".vhd"))
+		}
 	}
-	path := w.cfg.Machines.Path("image-" + w.uuid()[:8] + ".vhd")
-	var made qemu.Image
+	if len(left) == 0 {
+		return then()
+	}
+	if w.storage.making == nil {
+		w.storage.making = map[string]bool{}
+	}
+	disks := make([]qemu.Image, len(left))
+	for i, p := range left {
+		disks[i], w.storage.making[paths[i]] = p.frozen.disk, true
+	}
+	made := make([]qemu.Image, len(left))
 	return &refusal{later: &later{func() *refusal {
-		var err error
-		if made, err = qemu.Capture(context.Background(), f.disk, path); err != nil {
-			return fail(err)
+		for i, from := range disks {
+			var err error
+			if made[i], err = qemu.Capture(context.Background(), from, paths[i]); err != nil {
+				return fail(err)
+			}
 		}
 		return nil
 	}, func() *refusal {
-		c.frozen, c.image, c.bytes = nil, made.Path, made.Bytes
+		for i, p := range left {
+			p.frozen, p.image, p.bytes = nil, made[i].Path, made[i].Bytes
+		}
 		bad := then()
+		for _, p := range paths {
+			delete(w.storage.making, p)
+		}
 		w.reap()
 		return bad
 	}}}
@@ -376,12 +401,20 @@ func (w *Azure) reap() {
 	}
 	used := map[string]bool{}
 	var machines []string // their files may be there before they are known
-	keep := func(c content) {
+	var keep func(c content)
+	keep = func(c content) {
 		used[c.image] = true
 		if c.frozen != nil {
 			used[c.frozen.disk.Path] = true
 		}
+		for _, d := range c.data {
+			keep(d.Content)
+		}
 	}
+	for _, f := range w.storage.files {
+		used[f.opened] = true
+	}
+	maps.Copy(used, w.storage.making)
 	for _, r := range w.resources {
 		switch a := r.aux.(type) {
 		case *machine:

@@ -35,8 +35,9 @@ type content struct {
 	bytes          int64       // of a real disk
 	user, password string
 	windows        bool
-	winrm          bool // a specialised Windows brings its listener along
-	generalized    bool // the image says that it is; the disk may know better
+	generalized    bool          // the image says that it is; the disk may know better
+	winrm          bool          // a specialised Windows brings its listener along
+	data           []dataContent // of an image: its data disks
 }
 
 // isReal reports whether there is a disk that a machine of QEMU can start from.
@@ -162,6 +163,9 @@ func checkVM(w *Azure, in ask) *refusal {
 			return bad
 		}
 	}
+	if bad := checkImageLUNs(c, dataDisks(p)); bad != nil {
+		return bad
+	}
 	o := mapping(p, "osProfile")
 	switch {
 	case c.generalized && o == nil:
@@ -274,9 +278,7 @@ func fillVM(w *Azure, r *resource, in ask) {
 	completeSpot(p)
 	managed := mapping(osDisk, "managedDisk")
 	managed["id"] = id
-	if storage["dataDisks"] == nil {
-		storage["dataDisks"] = []any{}
-	}
+	withImageDisks(storage, c)
 	r.props = p
 	r.extra = map[string]any{}
 	for _, key := range []string{"plan", "identity", "zones"} {

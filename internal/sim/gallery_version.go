@@ -187,10 +187,15 @@ func fillVersion(w *Azure, r *resource, in ask) {
 		if s := w.find(id); s != nil && s.typ != vmType && s.typ != imageType {
 			d := w.find(parentID(r.id))
 			data.content = w.contentOf(s, text(p, "storageProfile", "osDiskImage", "source", "uri"), text(d.props, "osType"), text(d.props, "osState"))
+			for _, x := range items(p, "storageProfile", "dataDiskImages") {
+				if of := w.find(text(x, "source", "id")); of != nil {
+					data.content.data = append(data.content.data, dataContent{Lun: number(x, "lun"), GB: max(number(x, "sizeInGB"), number(of.props, "diskSizeGB")), Caching: or(text(x, "hostCaching"), "None"), Source: of.id, Content: w.contentOf(of, text(x, "source", "uri"), "", "")})
+				}
+			}
 		} else if s != nil {
 			switch x := s.aux.(type) {
 			case *machine:
-				data.content = w.capture(x)
+				data.content = w.captureVM(s)
 			case content:
 				data.content = x
 			}
@@ -257,6 +262,9 @@ func doneVersion(w *Azure, r *resource) *refusal {
 	return w.whole(&data.content, func() *refusal {
 		if d := mapping(r.props, "storageProfile", "osDiskImage"); d != nil {
 			d["sizeInGB"] = data.content.sizeGB()
+		}
+		if list := versionDataDisks(data.content); len(list) > 0 {
+			mapping(r.props, "storageProfile")["dataDiskImages"] = list
 		}
 		return nil
 	})

@@ -276,6 +276,9 @@ func (w *Azure) failLast(f *activeFault) {
 
 // Seed puts a resource in place without anybody having asked for it.
 func (w *Azure) Seed(id string, body map[string]any) error {
+	if account, name, ok := strings.Cut(id, containerPart); ok {
+		return w.SeedContainer(lastPart(account), name)
+	}
 	w.mu.Lock()
 	err := w.seed(id, body)
 	n := w.commit(true)

@@ -171,6 +171,7 @@ func (w *Azure) inventory() []Item {
 			}
 		}
 	}
+	out = append(out, w.storedBlobs()...)
 	for addr := range w.guests {
 		if w.guestOwner(addr) == "" {
 			out = append(out, Item{ID: "guest at " + addr, Type: "guest", State: "running"})

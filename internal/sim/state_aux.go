@@ -75,22 +75,23 @@ func readAux(j *auxJSON) (any, error) {
 
 // contentJSON is content as it is kept; a new field of content has its line in the three places below.
 type contentJSON struct {
-	Disk        *guest.Disk `json:"disk,omitempty"`
-	User        string      `json:"user,omitempty"`
-	Password    string      `json:"password,omitempty"`
-	Windows     bool        `json:"windows,omitempty"`
-	Generalized bool        `json:"generalized,omitempty"`
-	Image       string      `json:"image,omitempty"`
-	Made        string      `json:"made,omitempty"`
-	Bytes       int64       `json:"bytes,omitempty"`
-	Frozen      *qemu.Image `json:"frozen,omitempty"`
-	Plan        string      `json:"plan,omitempty"`
-	WinRM       bool        `json:"winrm,omitempty"`
+	Disk        *guest.Disk   `json:"disk,omitempty"`
+	User        string        `json:"user,omitempty"`
+	Password    string        `json:"password,omitempty"`
+	Windows     bool          `json:"windows,omitempty"`
+	Generalized bool          `json:"generalized,omitempty"`
+	Image       string        `json:"image,omitempty"`
+	Made        string        `json:"made,omitempty"`
+	Bytes       int64         `json:"bytes,omitempty"`
+	Frozen      *qemu.Image   `json:"frozen,omitempty"`
+	Plan        string        `json:"plan,omitempty"`
+	WinRM       bool          `json:"winrm,omitempty"`
+	Data        []dataContent `json:"data,omitempty"`
 }
 
 // MarshalJSON writes a content for the folder that keeps it.
 func (c content) MarshalJSON() ([]byte, error) {
-	j := contentJSON{Disk: c.disk, User: c.user, Password: c.password, Windows: c.windows, Generalized: c.generalized, Image: c.image, Made: c.made, Bytes: c.bytes, Plan: c.plan, WinRM: c.winrm}
+	j := contentJSON{Disk: c.disk, User: c.user, Password: c.password, Windows: c.windows, Generalized: c.generalized, Image: c.image, Made: c.made, Bytes: c.bytes, Plan: c.plan, WinRM: c.winrm, Data: c.data}
 	if c.frozen != nil && c.frozen.err == nil {
 		j.Frozen = &c.frozen.disk
 	}
@@ -101,7 +102,7 @@ func (c content) MarshalJSON() ([]byte, error) {
 func (c *content) UnmarshalJSON(raw []byte) error {
 	var j contentJSON
 	err := json.Unmarshal(raw, &j)
-	*c = content{disk: j.Disk, user: j.User, password: j.Password, windows: j.Windows, generalized: j.Generalized, image: j.Image, made: j.Made, bytes: j.Bytes, plan: j.Plan, winrm: j.WinRM}
+	*c = content{disk: j.Disk, user: j.User, password: j.Password, windows: j.Windows, generalized: j.Generalized, image: j.Image, made: j.Made, bytes: j.Bytes, plan: j.Plan, winrm: j.WinRM, data: j.Data}
 	if j.Frozen != nil {
 		c.frozen = &frozen{disk: *j.Frozen}
 	}

@@ -198,14 +198,46 @@ func TestEmptyDisksReadAsZerosAndAFooter(t *testing.T) {
 	w.must("DELETE", disk, "")
 }
 
-func TestAScriptedGuestsDiskIsNotGivenOut(t *testing.T) {
+// TestAScriptedGuestsDiskIsGivenOutAsItsModel: it goes to a blob of an account, which takes its time, and comes back as what it was.
+func TestAScriptedGuestsDiskIsGivenOutAsItsModel(t *testing.T) {
 	w := newWorld(t, Config{})
-	w.group()
-	const disk = "Microsoft.Compute/disks/fromimage"
-	w.must("PUT", disk, `{"location":"westeurope","properties":{"creationData":{"createOption":"FromImage","imageReference":{"id":"/Subscriptions/x/Providers/Microsoft.Compute/Locations/westeurope/Publishers/MicrosoftWindowsDesktop/ArtifactTypes/VMImage/Offers/windows-11/Skus/win11-24h2-avd/Versions/latest"}}}}`)
+	w.account()
+	const disk, at = "Microsoft.Compute/disks/fromimage", "https://acct1.blob.storage.localhost/vhds"
+	w.AddPrincipal(Principal{Name: "writer", ClientID: "writer", Secret: "test-secret-not-real", Roles: []Assignment{{Role: "Storage Blob Data Contributor", Scope: "/subscriptions/" + DefaultSubscription}}})
+	bearer := "Bearer " + w.signIn("writer", "test-secret-not-real", "https://storage.azure.com/.default")
+	w.must("PUT", disk, `{"location":"westeurope","properties":{"diskSizeGB":1,"creationData":{"createOption":"FromImage","imageReference":{"id":"/Subscriptions/x/Providers/Microsoft.Compute/Locations/westeurope/Publishers/MicrosoftWindowsDesktop/ArtifactTypes/VMImage/Offers/windows-11/Skus/win11-24h2-avd/Versions/latest"}}}}`)
 	w.clock.move(time.Minute)
-	if g := w.arm("POST", disk+"/beginGetAccess", `{"access":"Read","durationInSeconds":60}`); g.status != 409 || g.code() != "SimulatorNotImplemented" {
-		t.Errorf("reading it: %d %s", g.status, g.text)
+	sas := w.granted(disk, `{"access":"Read","durationInSeconds":86400}`)
+	if g := w.bytes("GET", sas, "", "x-ms-range", "bytes=0-511"); !strings.HasPrefix(g.text, modelMark) {
+		t.Errorf("it begins with %q", g.text)
+	}
+	w.bytes("PUT", at+"?restype=container", "", "Authorization", bearer)
+	g := w.bytes("PUT", at+"/os.vhd", "", "Authorization", bearer, "x-ms-copy-source", sas, "x-ms-version", "2021-12-02")
+	id := g.header.Get("x-ms-copy-id")
+	if g.status != 202 || g.header.Get("x-ms-copy-status") != "pending" {
+		t.Fatalf("the copy: %d %v %s", g.status, g.header, g.text)
+	}
+	if g := w.bytes("DELETE", at+"/os.vhd", "", "Authorization", bearer); g.status != 409 || g.header.Get("x-ms-error-code") != "PendingCopyOperation" {
+		t.Errorf("deleting it meanwhile: %d %v", g.status, g.header)
+	}
+	w.clock.move(9 * time.Second)
+	if g := w.bytes("HEAD", at+"/os.vhd", "", "Authorization", bearer); g.header.Get("x-ms-copy-status") != "pending" || !strings.HasSuffix(g.header.Get("x-ms-copy-progress"), "/1073742336") || strings.HasPrefix(g.header.Get("x-ms-copy-progress"), "1073742336") {
+		t.Errorf("half way: %v", g.header)
+	}
+	w.clock.move(time.Minute)
+	if g := w.bytes("HEAD", at+"/os.vhd", "", "Authorization", bearer); g.header.Get("x-ms-copy-status") != "success" {
+		t.Errorf("in the end: %v", g.header)
+	}
+	if g := w.bytes("PUT", at+"/os.vhd?comp=copy&copyid="+id, "", "Authorization", bearer, "x-ms-copy-action", "abort"); g.status != 409 {
+		t.Errorf("aborting what is over: %d", g.status)
+	}
+	w.must("PUT", "Microsoft.Compute/disks/back", `{"location":"westeurope","properties":{"osType":"Windows","creationData":{"createOption":"Import","sourceUri":"`+at+`/os.vhd"}}}`)
+	w.clock.move(time.Minute)
+	w.mu.Lock()
+	c := w.find(groupRG + "/providers/Microsoft.Compute/disks/back").aux.(content)
+	w.mu.Unlock()
+	if c.disk == nil || c.image != "" || !c.windows {
+		t.Errorf("back again: %+v", c)
 	}
 }
 

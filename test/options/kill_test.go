@@ -98,7 +98,7 @@ func (r *rig) killed(text string, n int64) bool {
 	if p, err = (vm.Engine{}).Plan(loaded.Images[0], facts, engine.Options{Run: run, Made: r.start, Expires: 24 * time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	folder, err := plan.Store{Dir: dir}.Create(p)
+	folder, err := plan.Store{Dir: dir}.Create(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}

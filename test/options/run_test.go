@@ -151,7 +151,7 @@ func (r *rig) build(text string, files map[string]string) (o outcome) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err := plan.Store{Dir: t.TempDir()}.Create(p)
+	folder, err := plan.Store{Dir: t.TempDir()}.Create(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"ingot/internal/azure"
@@ -29,6 +28,7 @@ type compiler struct {
 
 // Plan compiles img. It is pure.
 func (Engine) Plan(img *image.Image, f image.Facts, o engine.Options) (*plan.Plan, error) {
+	img = sourceOnly(img)
 	c := &compiler{img: img, f: f, o: o, n: namesFor(img, o.Run), tags: maps.Clone(img.Tags)}
 	if c.tags == nil {
 		c.tags = map[string]string{}
@@ -39,8 +39,10 @@ func (Engine) Plan(img *image.Image, f image.Facts, o engine.Options) (*plan.Pla
 	c.addresses()
 	c.around()
 	c.machine()
-	last := c.guest()
+	c.beforehand()
+	last := c.try(c.guest())
 	c.publish(last)
+	c.settle()
 
 	p := &plan.Plan{Run: o.Run, Title: img.Name, Made: o.Made, Steps: c.steps}
 	return p, errors.Join(append(c.errs, p.Check())...)
@@ -55,7 +57,7 @@ func (c *compiler) add(s plan.Step, args any) {
 	s.Args = raw
 	// polling_duration_timeout bounds every single operation of Azure but publishing, which has a limit of its own.
 	switch s.Kind {
-	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "storage", "image-from-blob", "extension", "openssh":
+	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "storage", "snapshot", "gallery-new", "definition", "container", "image-from-blob", "extension", "openssh":
 		if c.img != nil {
 			s.Timeout = c.img.Machine.APITimeout
 		}
@@ -203,6 +205,7 @@ func (c *compiler) machine() {
 	if v.SecurityType == "" && (v.SecureBoot || v.VTPM) {
 		v.SecurityType = "TrustedLaunch"
 	}
+	v.DataDisks = c.dataDisks()
 	c.sourceImage()
 	c.add(plan.Step{ID: "vm", Kind: "vm", Title: fmt.Sprintf("Create VM %s (%s) from %s", n.VM, m.VMSize(), sourceTitle(base)),
 		After: append([]string{"nic"}, c.after("certificate", "ssh-key", "source-image")...), Within: c.inGroup(), Estimate: takesVM, UndoEstimate: takesVMDelete},
@@ -271,6 +274,9 @@ func (c *compiler) guest() string {
 		c.add(plan.Step{Scope: plan.Nothing, ID: id, Kind: kind, Title: title, After: append([]string{last}, c.after(fetchStep)...), Estimate: p.PauseBefore + settings.Estimate()}, args)
 		last = id
 	}
+	if c.img.SkipImage { // nothing is captured: the machine is as good as gone
+		return last
+	}
 	last = c.clearKeys(last)
 	if !c.specialized() {
 		with, takes := "sysprep", takesSysprep
@@ -323,101 +329,4 @@ func (c *compiler) specialized() bool {
 		}
 	}
 	return false
-}
-
-// publish plans the targets: managed images first, one after the other (two captures of one VM conflict), then all
-// gallery versions side by side.
-func (c *compiler) publish(last string) {
-	var done []string
-	i := 0
-	for k, t := range c.img.Targets {
-		if t, ok := t.(image.ToManagedImage); ok {
-			id := fmt.Sprintf("managed-image-%d", k+1)
-			c.add(plan.Step{ID: id, Kind: "managed-image", Title: "Capture managed image " + t.Name, After: []string{last}, Scope: plan.Product, Estimate: takesImage},
-				imageArgs{Image: azure.ManagedImage{Group: t.ResourceGroup, Name: t.Name, Location: c.f.Location, Generation: c.f.Base.Generation,
-					StorageType: t.StorageType, ZoneResilient: t.ZoneResilient, Tags: c.productTags()}, Replace: c.o.Replace})
-			done = append(done, id)
-			last = id
-		}
-	}
-	for k, t := range c.img.Targets {
-		g, ok := t.(image.ToGallery)
-		if !ok {
-			continue
-		}
-		d := c.f.Galleries[i]
-		i++
-		id := fmt.Sprintf("gallery-%d", k+1)
-		v := azure.GalleryVersion{Subscription: g.Subscription, Group: g.ResourceGroup, Gallery: g.Gallery, Image: g.Image, Version: d.Version,
-			Location: image.NormalLocation(d.Location), StorageType: g.StorageType, Shallow: g.Shallow, ExcludeFromLatest: g.ExcludeFromLatest, EndOfLife: g.EndOfLife, Tags: c.productTags()}
-		if v.Subscription == "" {
-			v.Subscription = c.f.Subscription
-		}
-		v.Regions = regions(g, v.Location)
-		takes := takesReplication
-		if g.Shallow {
-			takes = takesShallow
-		}
-		names := ""
-		for j, r := range v.Regions {
-			if j > 0 {
-				names += ", "
-			}
-			names += r.Name
-		}
-		timeout := g.Timeout
-		if timeout == 0 {
-			timeout = time.Hour
-		}
-		c.add(plan.Step{ID: id, Kind: "gallery", Title: fmt.Sprintf("Publish %s/%s %s to %s", g.Gallery, g.Image, v.Version, names), After: []string{last}, Scope: plan.Product,
-			Timeout: timeout, Estimate: takes, UndoEstimate: takesVersionDelete}, galleryArgs{Version: v, Replace: c.o.Replace})
-		done = append(done, id)
-	}
-	for k, m := range c.img.Manifests {
-		c.add(plan.Step{ID: fmt.Sprintf("manifest-%d", k+1), Kind: "manifest", Title: "Write manifest " + m.Output, After: done, Scope: plan.Nothing},
-			manifestArgs{Manifest: m, Name: c.img.Name, Products: done})
-	}
-	after := done
-	for k := range c.img.Manifests {
-		after = append(slices.Clone(after), fmt.Sprintf("manifest-%d", k+1))
-	}
-	for k, x := range c.img.After {
-		args, settings, ok := c.provision(image.Provision{Type: "shell-local", Settings: x.Settings})
-		if !ok {
-			continue
-		}
-		id := fmt.Sprintf("command-%d", k+1)
-		c.add(plan.Step{ID: id, Kind: "command", Title: "Run on this machine: " + settings.Summary(), After: after, Scope: plan.Nothing, Estimate: settings.Estimate()}, args)
-		after = []string{id}
-	}
-}
-
-// productTags are the image's own tags and the run that made it; an expiry has no place on what is kept.
-func (c *compiler) productTags() map[string]string {
-	t := maps.Clone(c.tags)
-	delete(t, TagExpires)
-	return t
-}
-
-// regions lists where a version goes; the gallery's own region is always among them, since Azure demands it
-// (reference: "home region must be in target regions").
-func regions(g image.ToGallery, home string) []azure.TargetRegion {
-	var out []azure.TargetRegion
-	seen := map[string]bool{}
-	for _, r := range append([]image.Region{}, g.Regions...) {
-		name := image.NormalLocation(r.Name)
-		if seen[name] {
-			continue
-		}
-		seen[name] = true
-		replicas := r.Replicas
-		if replicas == 0 {
-			replicas = max(g.Replicas, 1)
-		}
-		out = append(out, azure.TargetRegion{Name: name, Replicas: replicas, DiskEncryptionSetID: r.DiskEncryptionSetID})
-	}
-	if !seen[home] {
-		out = append([]azure.TargetRegion{{Name: home, Replicas: max(g.Replicas, 1)}}, out...)
-	}
-	return out
 }

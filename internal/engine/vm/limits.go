@@ -23,31 +23,12 @@ func limits(img *image.Image) diag.List {
 	if n := len(img.Tags); n > 48 && n <= 50 {
 		l.Errorf(img.Pos, "remove some", "%d tags: Azure allows 50 on a resource, and Ingot needs two of them", n)
 	}
-	m := img.Machine
-	no(img.SkipImage, img.Pos, "leave skip_create_image out; to look only, use ingot plan", "skip_create_image")
-	no(img.Snapshots != image.Snapshots{}, img.Pos, "leave them out", "snapshots of the disks")
-	no(len(m.DataDisks) > 0, img.Pos, "add disks to the machines you deploy", "data disks")
-	for _, t := range img.Targets {
-		switch t := t.(type) {
-		case image.ToVHD:
-			no(true, t.Pos, "publish to a gallery or a managed image instead", "a VHD as the target")
-		case image.ToGallery:
-			no(t.ConfidentialEncryption != "", t.Pos, "leave it out", "confidential_vm_image_encryption_type")
-			no(t.FromSource, t.Pos, `use the scheme "Latest", or a version of your own`, `versions by the scheme "Source"`)
-		case image.ToManagedImage:
-			no(t.Location != "" && m.Location != "" && t.Location != m.Location, t.Pos, "build in that region, or publish to a gallery", "a managed image in another region than the build's")
-			no(t.Subscription != "" && img.Identity.SubscriptionID != "" && t.Subscription != img.Identity.SubscriptionID, t.Pos, "publish to a gallery", "a managed image in another subscription")
-		}
-	}
-	no(img.Validation != nil, img.Pos, "build with the managed service, or try the image on a machine made of it", "validation of the finished image")
-	for _, d := range img.Definitions {
-		no(true, d.Pos, "make it first: az sig image-definition create, and leave image_definition out", "an image definition to be made")
-	}
+	l = append(l, targetLimits(img)...)
 	no(img.Engine.Name == "aib", img.Pos, `set name = "vm" in the engine block`, "Azure Image Builder as the engine")
 	no(img.Managed.AutoRun == "Enabled", img.Pos, "leave autoRun out: ingot build runs it", "autoRun")
 	no(img.Managed.Workload != nil || img.Managed.VMBoot == "Enabled", img.Pos, "leave optimize out", "the managed service's optimisation of the image")
 	windowsOnly := []string{"powershell", "windows-shell", "windows-restart", "windows-update", "dsc"}
-	for _, p := range slices.Concat(img.Provision, img.Cleanup) {
+	for _, p := range slices.Concat(img.Provision, img.Cleanup, trials(img)) {
 		if img.OS == image.Linux && slices.Contains(windowsOnly, p.Type) {
 			l.Errorf(p.Pos, "use a shell provisioner", "provisioner %s is for Windows guests; os_type is Linux", p.Type)
 			continue

@@ -98,9 +98,18 @@ func (b *build) removeVM(ctx context.Context, t *plan.Task, a vmArgs, _ *vmResul
 		}
 	}
 	if a.KeepDisk && t.Outcome == plan.Succeeded {
-		return nil
+		return b.removeDataDisks(ctx, t, a.VM)
 	}
-	return b.env.Cloud.DeleteDisk(ctx, a.VM.Group, a.VM.OSDiskName, undoOp(t))
+	return errors.Join(b.removeDataDisks(ctx, t, a.VM), b.env.Cloud.DeleteDisk(ctx, a.VM.Group, a.VM.OSDiskName, undoOp(t)))
+}
+
+// removeDataDisks deletes the machine's data disks by the names that the plan gave them. All are tried.
+func (b *build) removeDataDisks(ctx context.Context, t *plan.Task, v azure.VM) error {
+	var errs []error
+	for _, d := range v.DataDisks {
+		errs = append(errs, b.env.Cloud.DeleteDisk(ctx, v.Group, d.Name, undoOp(t)))
+	}
+	return errors.Join(errs...)
 }
 
 type machineArgs struct{ Group, Name string }

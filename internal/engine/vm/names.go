@@ -12,8 +12,7 @@ import (
 type names struct {
 	Group, Vault, CertificateSecret, PasswordSecret, KeySecret string
 	NSG, Network, Subnet, IP, NIC                              string
-	VM, Computer, OSDisk                                       string
-	Storage                                                    string
+	VM, Computer, OSDisk, DataDisk, Storage                    string
 }
 
 func namesFor(img *image.Image, run string) names {
@@ -40,6 +39,7 @@ func namesFor(img *image.Image, run string) names {
 		Computer:          computer(cmp.Or(m.ComputeName, "ingot-"+run)),
 		OSDisk:            cmp.Or(m.OSDiskName, base+"-os"),
 		Storage:           "ingot" + run,
+		DataDisk:          base + "-data",
 	}
 }
 
@@ -68,4 +68,7 @@ const (
 	takesReplication   = 7 * time.Minute
 	takesShallow       = 45 * time.Second
 	takesVersionDelete = 91 * time.Second
+	takesSnapshot      = time.Second
+	takesCopy          = 35 * time.Minute // 127 GiB at 60 MB a second
+	takesImageDelete   = 10 * time.Second
 )

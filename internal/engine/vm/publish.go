@@ -15,11 +15,10 @@ type productResult struct {
 
 type imageArgs struct {
 	Image   azure.ManagedImage
-	Replace bool
+	Replace bool // one of that name was there when the plan was made; a stand-in of the new one has been captured by now
 }
 
-// publishImage captures a managed image of the sealed machine. With -force the old one is deleted here, when the new one
-// is ready to be made, and not before.
+// publishImage captures a managed image of the sealed machine.
 func (b *build) publishImage(ctx context.Context, t *plan.Task, a imageArgs) (productResult, error) {
 	old, err := b.env.Cloud.GetManagedImage(ctx, a.Image.Group, a.Image.Name)
 	switch {
@@ -40,10 +39,13 @@ func (b *build) publishImage(ctx context.Context, t *plan.Task, a imageArgs) (pr
 	}
 	a.Image.SourceVMID = v.ID
 	i, err := b.env.Cloud.PutManagedImage(ctx, a.Image, op(t))
+	if err != nil && a.Replace {
+		err = fmt.Errorf("%w; the older image is deleted, and the new one stands as %s", err, standInName(a.Image.Name, t.Run))
+	}
 	return productResult{i.ID}, err
 }
 
-// withdrawImage deletes the image if this run made it.
+// withdrawImage deletes the image if this run made it. One that has taken an older one's place stays: nothing would be left.
 func (b *build) withdrawImage(ctx context.Context, t *plan.Task, a imageArgs, _ *productResult) error {
 	i, err := b.env.Cloud.GetManagedImage(ctx, a.Image.Group, a.Image.Name)
 	if azure.IsNotFound(err) || err == nil && i.Tags[TagRun] != t.Run {
@@ -52,12 +54,41 @@ func (b *build) withdrawImage(ctx context.Context, t *plan.Task, a imageArgs, _ 
 	if err != nil {
 		return err
 	}
+	if a.Replace && i.State == "Succeeded" {
+		t.Output("stdout", "kept: managed image "+a.Image.Name+" has taken the place of the older one")
+		return nil
+	}
 	return b.env.Cloud.DeleteManagedImage(ctx, a.Image.Group, a.Image.Name, undoOp(t))
+}
+
+// imageStandIn is a managed image under a name of its own, until it has taken the place of the one called For: Azure cannot rename.
+type imageStandIn struct {
+	Image azure.ManagedImage
+	For   string
+}
+
+func (b *build) makeImageStandIn(ctx context.Context, t *plan.Task, a imageStandIn) (productResult, error) {
+	return b.publishImage(ctx, t, imageArgs{Image: a.Image})
+}
+
+// removeImageStandIn deletes the stand-in once the image that it stands in for is there, the older one or the new.
+func (b *build) removeImageStandIn(ctx context.Context, t *plan.Task, a imageStandIn, _ *productResult) error {
+	i, err := b.env.Cloud.GetManagedImage(ctx, a.Image.Group, a.For)
+	if err != nil && !azure.IsNotFound(err) {
+		return err
+	}
+	if stands := err == nil && i.State == "Succeeded"; !stands {
+		if stand, err := b.env.Cloud.GetManagedImage(ctx, a.Image.Group, a.Image.Name); err == nil && stand.State == "Succeeded" {
+			t.Output("stderr", "kept: "+a.For+" is gone or not whole, and the new image stands as "+a.Image.Name)
+			return nil
+		}
+	}
+	return b.withdrawImage(ctx, t, imageArgs{Image: a.Image}, nil)
 }
 
 type galleryArgs struct {
 	Version azure.GalleryVersion
-	Replace bool
+	Replace bool // one of that number was there when the plan was made; a stand-in of the new one has been published by now
 }
 
 // publishVersion makes the gallery version and waits until every region has it. A version that this run made and that Azure
@@ -85,10 +116,13 @@ func (b *build) publishVersion(ctx context.Context, t *plan.Task, a galleryArgs)
 	}
 	v.SourceVMID = m.ID
 	i, err := b.env.Cloud.PutGalleryVersion(ctx, v, op(t))
+	if err != nil && a.Replace {
+		err = fmt.Errorf("%w; the older version is deleted, and the new image stands as another version of %s, 0.0.N, in %s", err, v.Image, v.Location)
+	}
 	return productResult{i.ID}, err
 }
 
-// withdrawVersion deletes the version if this run made it.
+// withdrawVersion deletes the version if this run made it. One that has taken an older one's place stays: nothing would be left.
 func (b *build) withdrawVersion(ctx context.Context, t *plan.Task, a galleryArgs, _ *productResult) error {
 	v := a.Version
 	i, err := b.env.Cloud.GetGalleryVersion(ctx, v.Subscription, v.Group, v.Gallery, v.Image, v.Version)
@@ -98,5 +132,36 @@ func (b *build) withdrawVersion(ctx context.Context, t *plan.Task, a galleryArgs
 	if err != nil {
 		return err
 	}
+	if a.Replace && i.State == "Succeeded" {
+		t.Output("stdout", "kept: version "+v.Version+" has taken the place of the older one")
+		return nil
+	}
 	return b.env.Cloud.DeleteGalleryVersion(ctx, v.Subscription, v.Group, v.Gallery, v.Image, v.Version, undoOp(t))
+}
+
+// versionStandIn is a gallery version under a number of its own, until it has taken the place of the one called For: two versions of one
+// number cannot be, and Azure cannot renumber.
+type versionStandIn struct {
+	Version azure.GalleryVersion
+	For     string
+}
+
+func (b *build) makeVersionStandIn(ctx context.Context, t *plan.Task, a versionStandIn) (productResult, error) {
+	return b.publishVersion(ctx, t, galleryArgs{Version: a.Version})
+}
+
+// removeVersionStandIn deletes the stand-in once the version that it stands in for is there, the older one or the new.
+func (b *build) removeVersionStandIn(ctx context.Context, t *plan.Task, a versionStandIn, _ *productResult) error {
+	v := a.Version
+	i, err := b.env.Cloud.GetGalleryVersion(ctx, v.Subscription, v.Group, v.Gallery, v.Image, a.For)
+	if err != nil && !azure.IsNotFound(err) {
+		return err
+	}
+	if stands := err == nil && i.State == "Succeeded"; !stands {
+		if stand, err := b.env.Cloud.GetGalleryVersion(ctx, v.Subscription, v.Group, v.Gallery, v.Image, v.Version); err == nil && stand.State == "Succeeded" {
+			t.Output("stderr", "kept: version "+a.For+" is gone or not whole, and the new image stands as version "+v.Version)
+			return nil
+		}
+	}
+	return b.withdrawVersion(ctx, t, galleryArgs{Version: v}, nil)
 }

@@ -157,5 +157,7 @@ func (r *rights) step(p *plan.Plan, s plan.Step) {
 		var a galleryArgs
 		r.decode(s, &a)
 		r.own(s, r.at(cmp.Or(a.Version.Subscription, ""), a.Version.Group), compute+"galleries/images/versions")
+	default:
+		r.target(p, s)
 	}
 }

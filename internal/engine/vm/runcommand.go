@@ -128,7 +128,7 @@ func (b *build) dialRunCommand(ctx context.Context, t *plan.Task) (communicator.
 	if err != nil {
 		return nil, err
 	}
-	c := communicator.RunCommandConfig{Commands: commandsOf{b, v.VM}, Store: storeOf{b, box}, Clock: b.env.Clock, Dir: `C:\Windows\Temp\ingot-` + t.Run}
+	c := communicator.RunCommandConfig{Commands: commandsOf{b, v.VM}, Store: commandStore{b, box}, Clock: b.env.Clock, Dir: `C:\Windows\Temp\ingot-` + t.Run}
 	if !v.VM.Windows {
 		c.Dir = "/var/tmp/ingot-" + t.Run
 		return communicator.NewRunCommandLinux(c)
@@ -177,27 +177,27 @@ func (c commandsOf) End(ctx context.Context, name string) error {
 	return c.b.env.Cloud.BeginDeleteRunCommand(ctx, c.vm.Group, c.vm.Name, name)
 }
 
-// storeOf is the build's container. Every address it gives out is hidden from then on.
-type storeOf struct {
+// commandStore is the build's container. Every address it gives out is hidden from then on.
+type commandStore struct {
 	b   *build
 	box *azure.BuildContainer
 }
 
 // Put writes a blob.
-func (s storeOf) Put(ctx context.Context, name string, r io.Reader) error {
+func (s commandStore) Put(ctx context.Context, name string, r io.Reader) error {
 	return s.box.Put(ctx, name, r)
 }
 
 // ReadFrom reads on.
-func (s storeOf) ReadFrom(ctx context.Context, name string, offset int64) ([]byte, error) {
+func (s commandStore) ReadFrom(ctx context.Context, name string, offset int64) ([]byte, error) {
 	return s.box.ReadFrom(ctx, name, offset)
 }
 
 // Delete deletes a blob.
-func (s storeOf) Delete(ctx context.Context, name string) error { return s.box.Delete(ctx, name) }
+func (s commandStore) Delete(ctx context.Context, name string) error { return s.box.Delete(ctx, name) }
 
 // Link signs an address.
-func (s storeOf) Link(name string, write bool, d time.Duration) (string, error) {
+func (s commandStore) Link(name string, write bool, d time.Duration) (string, error) {
 	u, err := s.box.Link(name, write, d)
 	if err == nil {
 		s.b.env.Secrets.Hide(u)

@@ -4,6 +4,7 @@
 package vm
 
 import (
+	"maps"
 	"slices"
 
 	"ingot/internal/diag"
@@ -46,7 +47,7 @@ func (Engine) Check(img *image.Image) diag.List {
 		l.Errorf(img.Pos, "build in an existing group (build_resource_group_name), or leave keep_os_disk out", "keep_os_disk keeps a disk in a temporary resource group that is deleted with everything in it")
 	}
 	if len(img.Targets) == 0 && !img.SkipImage {
-		l.Errorf(img.Pos, "add shared_image_gallery_destination or managed_image_name", "the image has no target: nothing would be kept of the build")
+		l.Errorf(img.Pos, "add shared_image_gallery_destination, managed_image_name or storage_account", "the image has no target: nothing would be kept of the build")
 	}
 	specialized, generalized := false, false
 	for _, t := range img.Targets {
@@ -63,7 +64,8 @@ func (Engine) Check(img *image.Image) diag.List {
 // Actions are what the kinds of this engine's plans mean in env.
 func (Engine) Actions(env engine.Env) map[string]plan.Action {
 	b := &build{env: env}
-	return map[string]plan.Action{
+	actions := tryActions(&build{env: env})
+	maps.Copy(actions, map[string]plan.Action{
 		"group":             plan.Typed[groupArgs, groupResult]{DoFunc: b.makeGroup, UndoFunc: b.removeGroup},
 		"vault":             plan.Typed[vaultArgs, vaultResult]{DoFunc: b.makeVault, UndoFunc: b.removeVault},
 		"certificate":       plan.Typed[certificateArgs, certificateResult]{DoFunc: b.makeCertificate, UndoFunc: b.removeCertificate},
@@ -95,6 +97,14 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"upload-disk":       plan.Typed[diskArgs, idResult]{DoFunc: b.makeUploadDisk, UndoFunc: b.removeDisk},
 		"download-disk":     plan.Typed[transferArgs, transferResult]{DoFunc: b.download},
 		"upload-pages":      plan.Typed[transferArgs, transferResult]{DoFunc: b.upload},
+		"gallery-new":       plan.Typed[newGalleryArgs, idResult]{DoFunc: b.makeGallery, UndoFunc: b.removeGallery},
+		"definition":        plan.Typed[definitionArgs, idResult]{DoFunc: b.makeDefinition, UndoFunc: b.removeDefinition},
+		"snapshot":          plan.Typed[snapshotArgs, productResult]{DoFunc: b.makeSnapshot, UndoFunc: b.removeSnapshot},
+		"container":         plan.Typed[containerArgs, struct{}]{DoFunc: b.findContainer},
+		"vhd":               plan.Typed[vhdArgs, productResult]{DoFunc: b.copyVHD, UndoFunc: b.removeVHD},
+		"stand-in-image":    plan.Typed[imageStandIn, productResult]{DoFunc: b.makeImageStandIn, UndoFunc: b.removeImageStandIn},
+		"stand-in-version":  plan.Typed[versionStandIn, productResult]{DoFunc: b.makeVersionStandIn, UndoFunc: b.removeVersionStandIn},
 		"manifest":          plan.Typed[manifestArgs, struct{}]{DoFunc: b.writeManifest},
-	}
+	})
+	return actions
 }

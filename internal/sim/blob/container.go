@@ -355,7 +355,7 @@ func (b *item) elements(now time.Time, copies bool) []element {
 	}
 	out = append(append(out, el("BlobType", b.kind)), b.lease.elements(now)...)
 	if copies && b.copyID != "" {
-		out = append(out, el("CopyId", b.copyID), el("CopyStatus", "success"), el("CopySource", b.copyFrom), el("CopyProgress", b.progress()), el("CopyCompletionTime", b.copied.UTC().Format(http.TimeFormat)))
+		out = append(out, el("CopyId", b.copyID), el("CopyStatus", b.copyStatus(now)), el("CopySource", b.copyFrom), el("CopyProgress", b.progress(now)), el("CopyCompletionTime", b.copied.UTC().Format(http.TimeFormat)))
 	}
 	return append(out, el("ServerEncrypted", "true"))
 }

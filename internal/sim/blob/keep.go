@@ -60,6 +60,7 @@ type keptItem struct {
 	Lease             keptLease
 	CopyID, CopyFrom  string
 	Copied            time.Time
+	CopyAborted       bool `json:",omitempty"`
 	Appends, Writes   int
 }
 
@@ -91,7 +92,7 @@ func (s *Service) save(a *store) error {
 		}
 		for id, b := range c.blobs {
 			i := &keptItem{Kind: b.kind, File: filepath.Base(b.file), ETag: b.etag, Size: b.size, Created: b.created, Modified: b.modified, Meta: b.meta, Props: b.props, Sequence: b.sequence,
-				Uncommitted: b.uncommitted, Lease: b.lease.keep(), CopyID: b.copyID, CopyFrom: b.copyFrom, Copied: b.copied, Appends: b.appends, Writes: b.writes, Staged: map[string]keptBlock{}}
+				Uncommitted: b.uncommitted, Lease: b.lease.keep(), CopyID: b.copyID, CopyFrom: b.copyFrom, Copied: b.copied, CopyAborted: b.copyAborted, Appends: b.appends, Writes: b.writes, Staged: map[string]keptBlock{}}
 			for _, p := range b.pages {
 				i.Pages = append(i.Pages, [2]int64{p.from, p.to})
 			}
@@ -153,7 +154,7 @@ func (s *Service) openContainer(name string, k *keptContainer) *container {
 	}
 	for id, i := range k.Blobs {
 		b := &item{name: id, kind: i.Kind, file: s.inDir(i.File), size: i.Size, etag: i.ETag, created: i.Created, modified: i.Modified, meta: i.Meta, props: i.Props, sequence: i.Sequence,
-			uncommitted: i.Uncommitted, lease: i.Lease.open(), copyID: i.CopyID, copyFrom: i.CopyFrom, copied: i.Copied, appends: i.Appends, writes: i.Writes, staged: map[string]block{}}
+			uncommitted: i.Uncommitted, lease: i.Lease.open(), copyID: i.CopyID, copyFrom: i.CopyFrom, copied: i.Copied, copyAborted: i.CopyAborted, appends: i.Appends, writes: i.Writes, staged: map[string]block{}}
 		for _, p := range i.Pages {
 			b.pages = append(b.pages, span{p[0], p[1]})
 		}

@@ -59,7 +59,28 @@ func conditions(h http.Header, etag string, modified time.Time, write bool) erro
 	return nil
 }
 
-func (b *item) progress() string { return fmt.Sprintf("%d/%d", b.size, b.size) }
+// pending reports a copy that goes on (https://learn.microsoft.com/rest/api/storageservices/get-blob-properties: x-ms-copy-status).
+func (b *item) pending(now time.Time) bool {
+	return b.copyID != "" && !b.copyAborted && now.Before(b.copied)
+}
+
+func (b *item) copyStatus(now time.Time) string {
+	switch {
+	case b.copyAborted:
+		return "aborted"
+	case b.pending(now):
+		return "pending"
+	}
+	return "success"
+}
+
+func (b *item) progress(now time.Time) string {
+	done := b.size
+	if took := b.copied.Sub(b.created); b.pending(now) && took > 0 {
+		done = int64(float64(b.size) * float64(now.Sub(b.created)) / float64(took))
+	}
+	return fmt.Sprintf("%d/%d", done, b.size)
+}
 
 func (b *item) show(c *call) {
 	h := c.w.Header()
@@ -83,10 +104,12 @@ func (b *item) show(c *call) {
 	}
 	if b.copyID != "" {
 		h.Set("x-ms-copy-id", b.copyID)
-		h.Set("x-ms-copy-status", "success")
+		h.Set("x-ms-copy-status", b.copyStatus(c.now))
 		h.Set("x-ms-copy-source", b.copyFrom)
-		h.Set("x-ms-copy-progress", b.progress())
-		h.Set("x-ms-copy-completion-time", b.copied.UTC().Format(http.TimeFormat))
+		h.Set("x-ms-copy-progress", b.progress(c.now))
+		if !b.pending(c.now) {
+			h.Set("x-ms-copy-completion-time", b.copied.UTC().Format(http.TimeFormat))
+		}
 	}
 }
 

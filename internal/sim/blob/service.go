@@ -39,6 +39,8 @@ type Config struct {
 	Authorize func(token, account, action string) (known, allowed bool)
 	// Owner is the object and tenant id behind a token, for user delegation keys.
 	Owner func(token string) (object, tenant string)
+	// CopyTakes is how long a copy of that many bytes from another account lasts; nil: it is done when it answers.
+	CopyTakes func(bytes int64) time.Duration
 }
 
 // Service answers for all storage accounts. It is safe for concurrent use.
@@ -91,7 +93,8 @@ type item struct {
 	uncommitted       bool // only staged blocks so far
 	lease             lease
 	copyID, copyFrom  string
-	copied            time.Time
+	copied            time.Time // when the copy is done: a later one is pending until then
+	copyAborted       bool
 	appends           int
 	writes            int
 }
@@ -167,6 +170,10 @@ func (s *Service) Route(host, path string) (name, rest string, ok bool) {
 	host, _, _ = strings.Cut(strings.ToLower(host), ":")
 	if n, found := strings.CutSuffix(host, hostSuffix); found {
 		n, _, _ = strings.Cut(n, ".") // managed disks have a zone: md-x.z50.blob
+		return n, path, true
+	}
+	// The public cloud's own addresses stand in templates. They are accounts of the simulation for whoever asks it.
+	if n, found := strings.CutSuffix(host, ".blob.core.windows.net"); found && s.known(n) {
 		return n, path, true
 	}
 	n, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")

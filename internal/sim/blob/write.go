@@ -36,6 +36,9 @@ func (c *call) may(old *item) error {
 	if err := conditions(c.r.Header, old.etag, old.modified, true); err != nil {
 		return err
 	}
+	if old.pending(c.now) && c.r.Method != http.MethodDelete {
+		return pendingCopy()
+	}
 	return old.lease.check(c, "Blob", true)
 }
 
@@ -227,6 +230,9 @@ func deleteBlob(c *call) error {
 	if err := c.may(b); err != nil {
 		return err
 	}
+	if b.pending(c.now) {
+		return pendingCopy()
+	}
 	b.remove()
 	delete(c.account.containers[c.container].blobs, c.blob)
 	c.w.Header().Set("x-ms-delete-type-permanent", "true")
@@ -235,7 +241,7 @@ func deleteBlob(c *call) error {
 }
 
 // copyBlob is Copy Blob and Copy Blob From URL. The source must be in this simulation: nothing is fetched from anywhere
-// else. It is done when it answers, as Azure's copies within an account mostly are.
+// else. Within an account it is done when it answers, as Azure's mostly are; from another one it goes on.
 func copyBlob(c *call) error {
 	source := c.r.Header.Get("x-ms-copy-source")
 	u, err := url.Parse(source)
@@ -278,24 +284,51 @@ func copyBlob(c *call) error {
 	if b.file, err = c.s.clone(f, b.size); err != nil {
 		return err
 	}
-	b.borrowed, b.staged, b.lease, b.created = false, nil, lease{}, c.now
+	b.borrowed, b.staged, b.lease, b.created, b.copyAborted = false, nil, lease{}, c.now, false
 	if m := metaOf(c.r.Header); len(m) > 0 {
 		b.meta = m
 	}
 	t := c.s.token(16)
 	u.RawQuery = "" // a SAS is not shown again
 	b.copyID, b.copyFrom, b.copied = t[:8]+"-"+t[8:12]+"-4"+t[13:16]+"-8"+t[17:20]+"-"+t[20:], u.String(), c.now
+	if took := c.s.cfg.CopyTakes; took != nil && a != c.account { // within an account a copy shares what is there
+		b.copied = c.now.Add(took(b.size))
+	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	if err := c.replace(&b); err != nil {
 		return err
 	}
 	c.w.Header().Set("x-ms-copy-id", b.copyID)
-	c.w.Header().Set("x-ms-copy-status", "success")
+	c.w.Header().Set("x-ms-copy-status", b.copyStatus(c.now))
 	c.w.WriteHeader(202)
 	return nil
 }
 
-func abortCopy(*call) error {
-	return fail(409, "NoPendingCopyOperation", "There is currently no pending copy operation.")
+// pendingCopy: a blob that is being copied to can be neither changed nor deleted before the copy ends or is aborted
+// (rest/api/storageservices/abort-copy-blob, blob-service-error-codes).
+func pendingCopy() *failure {
+	return fail(409, "PendingCopyOperation", "There is currently a pending copy operation.")
+}
+
+// abortCopy ends a copy; what is left is a blob without a byte that keeps its metadata.
+func abortCopy(c *call) error {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	b, err := c.item()
+	if err != nil {
+		return err
+	}
+	switch {
+	case !b.pending(c.now):
+		return fail(409, "NoPendingCopyOperation", "There is currently no pending copy operation.")
+	case c.q.Get("copyid") != b.copyID:
+		return fail(409, "CopyIdMismatch", "The specified copy ID did not match the copy ID for the pending copy operation.")
+	}
+	if err := os.Truncate(b.file, 0); err != nil {
+		return err
+	}
+	b.size, b.pages, b.copyAborted = 0, nil, true
+	c.w.WriteHeader(204)
+	return nil
 }
