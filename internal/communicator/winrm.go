@@ -96,6 +96,9 @@ func (w *winrm) aside() *winrm {
 
 // leave gives up the shell and the connection.
 func (w *winrm) leave() {
+	if w.over != nil {
+		return // the connection belongs to all
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, id := range []string{w.shell, w.stale} {

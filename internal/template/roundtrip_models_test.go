@@ -282,7 +282,7 @@ func (m *making) obey(s provisioner.Settings) {
 			s.Content = m.secret("content")
 		}
 		if s.Generated {
-			s.Source, s.Sources, s.Content = m.text("made later"), nil, image.Text{}
+			s.Source, s.Sources, s.Content = "/tmp/"+strings.ReplaceAll(m.text("made later"), "/", ""), nil, image.Text{}
 		}
 	case *provisioner.WindowsRestart:
 		if len(s.RegistryKeys) > 0 {
@@ -353,6 +353,7 @@ func (m *making) obey(s provisioner.Settings) {
 	case *provisioner.PuppetServer:
 		one(&s.GuestOSType, "unix", "Windows")
 	case *provisioner.SBOM:
+		s.Destination = "/tmp/" + strings.ReplaceAll(m.text("to"), "/", "")
 		s.Source = m.text("source")
 	}
 }

@@ -144,6 +144,17 @@ func (r *rights) step(p *plan.Plan, s plan.Step) {
 		var a extensionArgs
 		r.decode(s, &a)
 		r.need(s, r.at("", a.Script.Group), compute+"virtualMachines/extensions/read", compute+"virtualMachines/extensions/write")
+	case "openssh":
+		var a openSSHArgs
+		r.decode(s, &a)
+		r.need(s, r.at("", a.Extension.Group), compute+"virtualMachines/extensions/read", compute+"virtualMachines/extensions/write")
+	case "storage": // with the account come the run commands that use it
+		var a storageArgs
+		r.decode(s, &a)
+		at := r.at("", a.Account.Group)
+		r.own(s, at, "Microsoft.Storage/storageAccounts")
+		r.need(s, at, "Microsoft.Storage/storageAccounts/listKeys/action")
+		r.own(s, at, compute+"virtualMachines/runCommands")
 	case "deallocate", "seal":
 		var a machineArgs
 		r.decode(s, &a)
