@@ -68,6 +68,8 @@ func TestPreflight(t *testing.T) {
 			want: []string{"delegated to Microsoft.Web/serverFarms"}},
 		"a rule that denies": {template: inNet, seeds: seed(guarded, nsg(rule("no-one", "Deny", "*", 200))),
 			want: []string{"rule no-one of security group guard denies TCP 5986", "lower priority number than 200"}},
+		"a public address that nothing opens": {template: inNet + "\n  private_virtual_network_with_public_ip = true", seeds: seed(`"addressPrefix": "10.1.0.0/24"`, ""),
+			want: []string{"subnet hosts of vnet1 has none", "network security group that allows TCP 5986"}},
 		"a rule that allows first": {template: inNet, seeds: seed(guarded, nsg(rule("no-one", "Deny", "*", 200), rule("ops", "Allow", "*", 100)))},
 		"a vault as it should be":  {template: inVault, seeds: vault(`"enabledForDeployment": true, "accessPolicies": [{"tenantId": "00000000-0000-4000-8000-00000000b001", "objectId": "OID", "permissions": {"secrets": ["Get", "Set", "Delete"]}}]`)},
 		"a vault that machines may not use": {template: inVault, seeds: vault(`"accessPolicies": [{"tenantId": "00000000-0000-4000-8000-00000000b001", "objectId": "OID", "permissions": {"secrets": ["Get"]}}]`),

@@ -52,6 +52,7 @@ func TestVariants(t *testing.T) {
 		"an existing network, private address": {w11 + "location = \"westeurope\"\nvirtual_network_name = \"vnet1\"\nvirtual_network_subnet_name = \"hosts\"\nvirtual_network_resource_group_name = \"rg-net\"" + gallery, "/versions/1.0.0"},
 		"a managed image of generation 1":      {"  image_offer = \"windows-10\"\n  image_sku = \"win10-22h2-avd\"\nlocation = \"westeurope\"\nmanaged_image_name = \"m\"\nmanaged_image_resource_group_name = \"rg\"", "/images/m"},
 		"a managed image and a gallery":        {w11 + "location = \"westeurope\"\nmanaged_image_name = \"m\"\nmanaged_image_resource_group_name = \"rg\"" + gallery, "/versions/1.0.0"},
+		"an office's address":                  {w11 + "location = \"westeurope\"\nallowed_inbound_ip_addresses = [\"203.0.113.0/24\"]" + gallery, "/versions/1.0.0"},
 		"an existing group":                    {w11 + "build_resource_group_name = \"rg-build\"" + gallery, "/versions/1.0.0"},
 		"specialized":                          {w11 + "location = \"westeurope\"\n" + strings.Replace(gallery, `"auto"`, "\"2.0.0\"\n specialized = true", 1), "/versions/2.0.0"},
 		"deletion not waited for":              {w11 + "location = \"westeurope\"\nasync_resourcegroup_delete = true" + gallery, "/versions/1.0.0"},

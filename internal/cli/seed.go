@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -58,6 +59,9 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 	try := func(err error) { errs = append(errs, err) }
 	if m.ResourceGroup != "" {
 		try(group(sub, m.ResourceGroup))
+	}
+	if in := m.Network.AllowedInbound; len(in) > 0 && !slices.ContainsFunc(in, func(p netip.Prefix) bool { return p.Contains(netip.MustParseAddr("127.0.0.1")) }) {
+		s.sim.CallerAt(in[0].Addr())
 	}
 	if m.KeyVault.Name != "" {
 		try(add("key vault "+m.KeyVault.Name, inGroup(sub, m.ResourceGroup, "Microsoft.KeyVault/vaults/"+m.KeyVault.Name), map[string]any{

@@ -228,6 +228,10 @@ func (p Preflight) network(ctx context.Context) (l diag.List, err error) {
 		l.Errorf(p.Img.Pos, fmt.Sprintf("allow TCP %d in from where Ingot runs, with a lower priority number than %d, or use communicator = \"runcommand\"", port, rule.Priority),
 			"rule %s of security group %s denies TCP %d into subnet %s", rule.Name, lastOf(f.SecurityGroup), port, subnet)
 	}
+	if n.PublicIP && f.SecurityGroup == "" && !strings.EqualFold(n.PublicIPSKU, "Basic") {
+		l.Errorf(p.Img.Pos, fmt.Sprintf("give the subnet a network security group that allows TCP %d from where Ingot runs, or use communicator = \"runcommand\"", port),
+			"a Standard public address lets nobody in where there is no network security group, and subnet %s of %s has none", subnet, n.VNet)
+	}
 	for _, r := range f.Routes {
 		switch {
 		case r.Prefix == "0.0.0.0/0" && strings.EqualFold(r.NextHop, "None"):

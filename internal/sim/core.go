@@ -12,6 +12,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sort"
 	"strconv"
@@ -91,6 +92,7 @@ type Azure struct {
 	faults     []*activeFault
 	throttles  map[string]*bucket
 	calls      ring
+	caller     netip.Addr        // this computer's address, where it is not the loopback one
 	guests     map[string]string // "address:port" -> the listener on loopback
 	seeding    bool
 	moment     time.Time        // of the operation whose end is being carried out; zero otherwise

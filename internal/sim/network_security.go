@@ -69,6 +69,14 @@ func fillNSG(w *Azure, r *resource, in ask) {
 	r.props, r.etag = p, etag
 }
 
+// CallerAt says which address this computer has as the simulated network sees it, instead of the loopback address that it really comes from:
+// a rehearsal of a template that lets in an office's address takes place in that office.
+func (w *Azure) CallerAt(a netip.Addr) {
+	w.mu.Lock()
+	w.caller = a
+	w.mu.Unlock()
+}
+
 // reachable says whether the network rules let a remote address connect to a port of the machine behind a NIC: both the
 // NIC's and its subnet's security group have to allow it. Without any group, a Standard public address is closed to
 // inbound traffic, as in Azure (learn.microsoft.com/azure/virtual-network/ip-services/public-ip-addresses#sku).
@@ -76,6 +84,9 @@ func reachable(w *Azure, nicID string, remote netip.Addr, port int) bool {
 	nic := w.find(nicID)
 	if nic == nil {
 		return false
+	}
+	if remote.IsLoopback() && w.caller.IsValid() {
+		remote = w.caller
 	}
 	guarded := false
 	f := flow{source: remote, port: port, protocol: "Tcp"}
