@@ -115,7 +115,13 @@ func (b *build) publishVersion(ctx context.Context, t *plan.Task, a galleryArgs)
 		return productResult{}, err
 	}
 	v.SourceVMID = m.ID
-	i, err := b.env.Cloud.PutGalleryVersion(ctx, v, op(t))
+	o, stood := op(t), ""
+	show := o.Progress
+	o.Progress = func(status string) { stood = status; show(status) }
+	i, err := b.env.Cloud.PutGalleryVersion(ctx, v, o)
+	if err != nil && stood != "" {
+		err = fmt.Errorf("%w; the regions stood at: %s", err, stood)
+	}
 	if err != nil && a.Replace {
 		err = fmt.Errorf("%w; the older version is deleted, and the new image stands as another version of %s, 0.0.N, in %s", err, v.Image, v.Location)
 	}
