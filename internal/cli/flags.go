@@ -56,6 +56,7 @@ type templateFlags struct {
 	vars, varFiles, only, except  []string
 	warnUndeclared                bool
 	subscription, group, location string
+	noScripts                     bool
 }
 
 func (t *templateFlags) add(c *cobra.Command) {
@@ -67,6 +68,7 @@ func (t *templateFlags) add(c *cobra.Command) {
 	f.StringVar(&t.subscription, "subscription", "", "subscription that a deployment template is for (default: AZURE_SUBSCRIPTION_ID or ARM_SUBSCRIPTION_ID)")
 	f.StringVar(&t.group, "resource-group", "", "resource group that a deployment template is for")
 	f.StringVar(&t.location, "location", "", "region of that resource group")
+	f.BoolVar(&t.noScripts, "no-script-check", false, "do not look for syntax errors in PowerShell")
 	f.BoolVar(&t.warnUndeclared, "warn-on-undeclared-var", false, "warn about values for variables that the template does not declare")
 }
 
@@ -77,5 +79,5 @@ func (t *templateFlags) options(a *app) template.Options {
 			sub = a.Getenv(key)
 		}
 	}
-	return template.Options{Subscription: sub, ResourceGroup: t.group, Location: t.location, Vars: t.vars, VarFiles: t.varFiles, Env: a.Env, Only: t.only, Except: t.except, Cwd: a.Cwd, WarnUndeclared: t.warnUndeclared}
+	return template.Options{Subscription: sub, ResourceGroup: t.group, Location: t.location, Vars: t.vars, VarFiles: t.varFiles, Env: a.Env, Only: t.only, Except: t.except, Cwd: a.Cwd, WarnUndeclared: t.warnUndeclared, NoScriptCheck: t.noScripts}
 }

@@ -427,7 +427,7 @@ func (p *parser) operator(comma bool) string {
 		}
 		word := string(p.src[p.pos+1 : p.pos+i])
 		if !strings.Contains(dashOperators, " "+strings.ToLower(word)+" ") {
-			p.fail(p.pos, "is it misspelt, or is a line break, a backtick or an operand missing before it?", "unexpected '-"+word+"' in an expression or statement: there is no such operator")
+			p.fail(p.pos, "is it misspelt, or is a line break, a backtick or an operand missing before it?", "unexpected "+p.quote("-"+word)+" in an expression or statement: there is no such operator")
 		}
 		n = i
 	case (strings.ContainsRune("+*/%", c) || isDash(c)) && p.at(1) != '=':
@@ -472,13 +472,13 @@ func (p *parser) operand(where string) {
 			}
 			word := strings.ToLower(string(p.src[p.pos+1 : p.pos+i]))
 			if !p.unaryWord() {
-				p.fail(p.pos, "is a backtick missing at the end of the line before, or a value before it?", "missing value: '-"+string(p.src[p.pos+1:p.pos+i])+"' cannot begin an expression")
+				p.fail(p.pos, "is a backtick missing at the end of the line before, or a value before it?", "missing value: "+p.quote(string(p.src[p.pos:p.pos+i]))+" cannot begin an expression")
 			}
 			sign := p.pos
 			p.pos += i
 			p.nl()
 			if p.eof() || strings.ContainsRune(";)}|", p.at(0)) {
-				p.fail(sign, "write a value after it", "missing value after -"+word)
+				p.fail(sign, "write a value after it", "missing value after "+p.quote("-"+word))
 			}
 		case c == '[':
 			attribute := p.typeName()

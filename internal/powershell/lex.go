@@ -172,7 +172,11 @@ func (p *parser) braced() {
 			p.fail(begun, "close it with }", "the variable name ${ is not closed")
 		}
 		if p.at(0) == '`' {
-			p.pos++
+			if p.pos++; p.at(0) == 'u' && p.at(1) == '{' {
+				for !p.eof() && p.at(0) != '}' {
+					p.pos++
+				}
+			}
 		}
 	}
 	p.pos++

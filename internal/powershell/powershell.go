@@ -19,12 +19,14 @@ type Problem struct {
 type Options struct {
 	// Seven allows what PowerShell 7 added: &&, ||, ?:, ??, ?. and lines that start with |.
 	Seven bool
+	// Hidden keeps every piece of the text out of what is said of it.
+	Hidden bool
 }
 
 // Check returns the warnings of a script up to its first syntax error, and that one last; nil for a sound script. It never panics and takes time linear in the text's length, nested
 // structures deeper than 2000 levels excepted, which it does not judge.
 func Check(text string, o Options) (found []Problem) {
-	p := &parser{src: []rune(strings.TrimPrefix(text, "\ufeff")), seven: o.Seven || requiresSeven(text)}
+	p := &parser{src: []rune(strings.TrimPrefix(text, "\ufeff")), seven: o.Seven || requiresSeven(text), hidden: o.Hidden}
 	defer func() {
 		for _, f := range p.warnings {
 			line, column := p.place(f.at)
@@ -41,6 +43,40 @@ func Check(text string, o Options) (found []Problem) {
 	}()
 	p.script()
 	return nil
+}
+
+// Broken reports whether Check finds an error, warnings aside.
+func Broken(text string, o Options) bool {
+	found := Check(text, o)
+	return len(found) > 0 && !found[len(found)-1].Warning
+}
+
+// Head says what a script begins with that may stand at the beginning only: "using", "param", "blocks" (begin, process and end) or "".
+func Head(text string) (what string) {
+	p := &parser{src: []rune(strings.TrimPrefix(text, "\ufeff")), seven: true}
+	defer func() {
+		if r := recover(); r != nil {
+			switch r.(type) {
+			case failure, tooDeep:
+				what = ""
+			default:
+				panic(r)
+			}
+		}
+	}()
+	p.separators()
+	if p.keyword("using") {
+		return "using"
+	}
+	before := p.pos
+	p.paramBlock()
+	if p.pos > before {
+		what = "param"
+	}
+	if p.separators(); p.namedBlock() {
+		what = "blocks"
+	}
+	return what
 }
 
 // requiresSeven reads "#requires -Version 7", which Windows PowerShell refuses by itself, and "-PSEdition Core".
@@ -74,6 +110,7 @@ type parser struct {
 	src      []rune
 	pos      int
 	seven    bool
+	hidden   bool
 	depth    int
 	warnings []failure
 }
@@ -128,5 +165,13 @@ func (p *parser) seen() string {
 	for i < len(p.src) && i < p.pos+24 && !isSpace(p.src[i]) && p.src[i] != '\n' && p.src[i] != '\r' && (i == p.pos || !strings.ContainsRune("(){};,|&=\"'", p.src[i])) {
 		i++
 	}
-	return "'" + string(p.src[p.pos:max(i, p.pos+1)]) + "'"
+	return p.quote(string(p.src[p.pos:max(i, p.pos+1)]))
+}
+
+// quote shows a piece of the text, unless it may be secret.
+func (p *parser) quote(s string) string {
+	if p.hidden {
+		return "text"
+	}
+	return "'" + s + "'"
 }

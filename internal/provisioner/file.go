@@ -71,6 +71,7 @@ func (p *File) Check(c *Check) {
 		for i := range p.Sources {
 			c.file("sources", &p.Sources[i])
 		}
+		p.checkSyntax(c)
 	case "download":
 		if !p.Content.IsZero() {
 			c.fail("content", "remove content", "there is nothing to download with content")

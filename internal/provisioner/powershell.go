@@ -10,6 +10,7 @@ import (
 
 	"ingot/internal/communicator"
 	"ingot/internal/image"
+	"ingot/internal/powershell"
 )
 
 // PowerShell runs PowerShell in the guest, detached from the connection: a dropped connection costs nothing.
@@ -70,6 +71,7 @@ var (
 func (p *PowerShell) Check(c *Check) {
 	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars, true)
 	checkURI(c, p.URI, p.SHA256)
+	p.checkSyntax(c)
 	switch strings.ToLower(p.ExecutionPolicy) {
 	case "", "bypass", "allsigned", "default", "remotesigned", "restricted", "undefined", "unrestricted", "none":
 	default:
@@ -122,7 +124,7 @@ func (p *PowerShell) Run(ctx context.Context, e *Env) error {
 		// A signed script must stay byte for byte; the others report the exit code of the last program they ran, as
 		// Packer's "& script; exit $LastExitCode" does.
 		if s.Policy != "allsigned" {
-			text += "\r\nexit $LASTEXITCODE\r\n"
+			text = exiting(text)
 		}
 		s.Text, s.ID = text, e.StepID
 		if len(files) > 1 {
@@ -156,6 +158,9 @@ func wrapInline(lines string, debug int) string {
 		fmt.Fprintf(&b, "Set-PSDebug -Trace %d\r\n", debug)
 	}
 	b.WriteString("$exitCode = 0\r\ntry {\r\n")
+	if powershell.Head(lines) != "" {
+		lines = "& {\r\n" + lines + "\r\n}\r\n" // param and begin, process, end belong at the beginning of a block
+	}
 	b.WriteString(lines)
 	b.WriteString("$exitCode = 0\r\n} catch {\r\nWrite-Error -ErrorRecord $_ -ErrorAction Continue\r\n$exitCode = 1\r\n}\r\n")
 	b.WriteString("if ((Test-Path variable:global:LASTEXITCODE) -and $global:LASTEXITCODE -ne 0) { $exitCode = $global:LASTEXITCODE }\r\n")
