@@ -156,7 +156,7 @@ func (c *Check) add(s diag.Severity, pos diag.Pos, remedy, format string, args .
 
 var (
 	runtimeValue = regexp.MustCompile("\\{\\{ build `[A-Za-z]+` \\}\\}")
-	hole         = regexp.MustCompile(`<[A-Za-z][A-Za-z0-9_-]*>`)
+	hole         = regexp.MustCompile(`<[A-Za-z][A-Za-z0-9_.-]*>`)
 )
 
 // inert puts digits in the place of what only a running build, or the template's user, fills in: a number may stand where any value may.
