@@ -435,6 +435,8 @@ func (p *parser) operator(comma bool) string {
 			return "" // all streams into a file
 		}
 		n = 1
+	case !p.seven && c == '?':
+		p.fail(p.pos, "write if (…) { … } else { … }", "? is an operator of PowerShell 7, not of Windows PowerShell")
 	case p.seven && c == '?' && p.at(1) == '?' && p.at(2) != '=':
 		n = 2
 	case p.seven && c == '?' && p.at(1) != '?':

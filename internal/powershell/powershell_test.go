@@ -47,6 +47,8 @@ func TestRefused(t *testing.T) {
 		{"Get-Item a | $b", 1, 14, "expression after |"},
 		{"a && b", 1, 3, "no separator"},
 		{"a & b", 1, 3, "reserved"},
+		{"$a ? 1 : 2", 1, 4, "PowerShell 7"},
+		{"$a = $b ?? 1", 1, 9, "PowerShell 7"},
 		{"<<<<<<< HEAD\n", 1, 1, "reserved"},
 		{"Write-Host a,\n", 1, 13, "after a comma"},
 		{"$x.Foo(1,)", 1, 9, "after a comma"},

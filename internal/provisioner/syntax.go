@@ -133,7 +133,11 @@ func (c *Check) scriptSyntax(path string, o powershell.Options, severity diag.Se
 	if rel, err := filepath.Rel(cmp.Or(c.Cwd, "."), path); err == nil && !strings.HasPrefix(rel, "..") {
 		shown = filepath.ToSlash(rel)
 	}
-	for _, f := range powershell.Check(text, o) {
+	found := powershell.Check(text, o)
+	if len(found) > 0 && c.Show != nil {
+		c.Show(shown, []byte(text))
+	}
+	for _, f := range found {
 		c.add(worse(f, severity), diag.Pos{File: shown, Line: f.Line, Column: f.Column}, f.Remedy, "%s line %d, column %d: %s", base(path), f.Line, f.Column, f.Summary)
 	}
 }
