@@ -56,6 +56,21 @@ func BenchmarkValidate(b *testing.B) {
 	b.ReportMetric(peak, "MB-peak")
 }
 
+// BenchmarkValidateScripts is the same with and without parsing its PowerShell: what the parser costs.
+func BenchmarkValidateScripts(b *testing.B) {
+	path := binary(b)
+	for name, args := range map[string][]string{"parsed": {"validate", example}, "unparsed": {"validate", "--no-script-check", example}} {
+		b.Run(name, func(b *testing.B) {
+			peak := 0.0
+			for b.Loop() {
+				_, mb := run(b, 0, nil, path, args...)
+				peak = max(peak, mb)
+			}
+			b.ReportMetric(peak, "MB-peak")
+		})
+	}
+}
+
 // fiveSources is a template of five sources with two provisioners (Packer: 2.65 s, 17 processes, 376 MB).
 func fiveSources() string {
 	var b strings.Builder

@@ -57,6 +57,7 @@ type templateFlags struct {
 	warnUndeclared                bool
 	subscription, group, location string
 	path                          string // of a resumed run: the template, where it is elsewhere
+	noScripts                     bool
 }
 
 func (t *templateFlags) add(c *cobra.Command) {
@@ -68,6 +69,7 @@ func (t *templateFlags) add(c *cobra.Command) {
 	f.StringVar(&t.subscription, "subscription", "", "subscription that a deployment template is for (default: AZURE_SUBSCRIPTION_ID or ARM_SUBSCRIPTION_ID)")
 	f.StringVar(&t.group, "resource-group", "", "resource group that a deployment template is for")
 	f.StringVar(&t.location, "location", "", "region of that resource group")
+	f.BoolVar(&t.noScripts, "no-script-check", false, "do not look for syntax errors in PowerShell")
 	f.BoolVar(&t.warnUndeclared, "warn-on-undeclared-var", false, "warn about values for variables that the template does not declare")
 }
 
@@ -78,5 +80,5 @@ func (t *templateFlags) options(a *app) template.Options {
 			sub = a.Getenv(key)
 		}
 	}
-	return template.Options{Subscription: sub, ResourceGroup: t.group, Location: t.location, Vars: t.vars, VarFiles: t.varFiles, Env: a.Env, Only: t.only, Except: t.except, Cwd: a.Cwd, WarnUndeclared: t.warnUndeclared}
+	return template.Options{Subscription: sub, ResourceGroup: t.group, Location: t.location, Vars: t.vars, VarFiles: t.varFiles, Env: a.Env, Only: t.only, Except: t.except, Cwd: a.Cwd, WarnUndeclared: t.warnUndeclared, NoScriptCheck: t.noScripts}
 }

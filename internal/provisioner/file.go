@@ -83,6 +83,7 @@ func (p *File) Check(c *Check) {
 		for i := range p.Sources {
 			c.fileOrPattern("sources", &p.Sources[i])
 		}
+		p.checkSyntax(c)
 	case "download":
 		if !p.Content.IsZero() {
 			c.fail("content", "remove content", "there is nothing to download with content")

@@ -11,6 +11,7 @@ import (
 
 	"ingot/internal/communicator"
 	"ingot/internal/image"
+	"ingot/internal/powershell"
 )
 
 // PowerShell runs PowerShell in the guest, detached from the connection: a dropped connection costs nothing.
@@ -71,6 +72,7 @@ var (
 func (p *PowerShell) Check(c *Check) {
 	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars, true)
 	checkURI(c, p.URI, p.SHA256)
+	p.checkSyntax(c)
 	switch strings.ToLower(p.ExecutionPolicy) {
 	case "", "bypass", "allsigned", "default", "remotesigned", "restricted", "undefined", "unrestricted", "none":
 	default:
@@ -232,6 +234,9 @@ func wrapInline(lines string, debug int) string {
 		fmt.Fprintf(&b, "Set-PSDebug -Trace %d\r\n", debug)
 	}
 	b.WriteString("$exitCode = 0\r\ntry {\r\n")
+	if powershell.Head(lines) != "" {
+		lines = "& {\r\n" + lines + "\r\n}\r\n" // param and begin, process, end belong at the beginning of a block
+	}
 	b.WriteString(lines)
 	b.WriteString("$exitCode = 0\r\n} catch {\r\nWrite-Error -ErrorRecord $_ -ErrorAction Continue\r\n$exitCode = 1\r\n}\r\n")
 	b.WriteString("if ((Test-Path variable:global:LASTEXITCODE) -and $global:LASTEXITCODE -ne 0) { $exitCode = $global:LASTEXITCODE }\r\n")

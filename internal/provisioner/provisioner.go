@@ -114,6 +114,9 @@ type Check struct {
 	Dir, Cwd string                       // folder of the template; working directory
 	Problems diag.List
 	Find     func(path string) (abs string, ok bool) // finds a local file or folder; nil looks in Cwd, then in Dir
+	Show     func(file string, text []byte)          // takes the text of a script that has problems, for rendering them; may be nil
+	Skip     bool                                    // leaves PowerShell unparsed
+	Holes    bool                                    // inline lines may hold <placeholders>, which the template's user replaces
 }
 
 func (c *Check) at(option string) diag.Pos {

@@ -104,7 +104,11 @@ func absolute(path string) bool {
 // checkStep lets settings judge themselves, in the words of this language.
 func (a *aib) checkStep(at string, s provisioner.Settings) {
 	names := map[string]string{"inline": "inline", "source": "sourceUri", "destination": "destination", "filters": "filters", "restart_timeout": "restartTimeout", "sha256Checksum": "sha256Checksum", "scriptUri": "scriptUri"}
-	c := &provisioner.Check{Dir: a.l.abs(a.l.dir), Cwd: a.l.o.Cwd, Pos: func(option string) diag.Pos {
+	c := &provisioner.Check{Dir: a.l.abs(a.l.dir), Cwd: a.l.o.Cwd, Holes: true, Skip: a.l.o.NoScriptCheck, Pos: func(option string) diag.Pos {
+		if p, ok := a.elem[at+"."+option]; ok {
+			return p
+		}
+		option, _, _ = strings.Cut(option, "[")
 		for _, o := range []string{names[option], "scriptUri", "sourceUri"} {
 			if p, ok := a.pos[at+"."+o]; ok && o != "" {
 				return p

@@ -335,7 +335,7 @@ func (in inside) skip() []string {
 
 // check lets settings judge themselves. What was complained of while decoding is not complained of again.
 func (l *loader) check(d *decoder, settings provisioner.Settings) {
-	c := &provisioner.Check{Pos: d.place, Dir: l.abs(l.dir), Cwd: l.o.Cwd, Find: func(p string) (string, bool) {
+	c := &provisioner.Check{Pos: d.place, Skip: l.o.NoScriptCheck, Show: func(file string, text []byte) { l.r.Sources[file] = text }, Dir: l.abs(l.dir), Cwd: l.o.Cwd, Find: func(p string) (string, bool) {
 		found := l.local(p)
 		abs, err := filepath.Abs(found)
 		return abs, err == nil && exists(found)

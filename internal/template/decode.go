@@ -24,7 +24,8 @@ type decoder struct {
 	what string // for messages: `source "azure-arm" "win11"`
 	name string // for the names of secrets
 	pos  map[string]diag.Pos
-	at   diag.Pos // of the whole block
+	elem map[string]diag.Pos // places of a list's elements: "inline[2]"
+	at   diag.Pos            // of the whole block
 
 	sourceName, sourceType string // for {{build_name}} and {{build_type}}
 
@@ -36,13 +37,19 @@ type decoder struct {
 }
 
 func (l *loader) decoder(ctx *hcl.EvalContext, what, name string, at diag.Pos) *decoder {
-	return &decoder{l: l, ctx: ctx, what: what, name: name, pos: map[string]diag.Pos{}, at: at, used: map[string]bool{}, broken: map[string]bool{}}
+	return &decoder{l: l, ctx: ctx, what: what, name: name, pos: map[string]diag.Pos{}, elem: map[string]diag.Pos{}, at: at, used: map[string]bool{}, broken: map[string]bool{}}
 }
 
 // place is where an option stands, or the block when it is not set.
 func (d *decoder) place(option string) diag.Pos {
 	if p, ok := d.pos[option]; ok {
 		return p
+	}
+	if p, ok := d.elem[option]; ok {
+		return p
+	}
+	if list, _, ok := strings.Cut(option, "["); ok {
+		return d.place(list)
 	}
 	return d.at
 }
@@ -99,6 +106,11 @@ func (d *decoder) into(to any, prefix string, skip []string, bodies ...hcl.Body)
 			}
 			seen[a.Name] = at(a.NameRange)
 			d.pos[prefix+a.Name] = at(a.NameRange)
+			if list, problems := hcl.ExprList(a.Expr); !problems.HasErrors() {
+				for i, x := range list {
+					d.elem[fmt.Sprintf("%s[%d]", prefix+a.Name, i)] = at(x.Range())
+				}
+			}
 			d.attribute(f, a, prefix)
 		}
 		for _, b := range c.Blocks {

@@ -261,7 +261,7 @@ func TestNestedDeployments(t *testing.T) {
 }
 
 func TestPlaceholders(t *testing.T) {
-	text := strings.NewReplacer(`"westeurope",`, `"<region>",`, "/galleries/g/", "/galleries/<gallery>/").Replace(aibText("2024-02-01", `"customize": [{"type": "PowerShell", "inline": ["echo <not one>", "echo <xml>"]}],`))
+	text := strings.NewReplacer(`"westeurope",`, `"<region>",`, "/galleries/g/", "/galleries/<gallery>/").Replace(aibText("2024-02-01", `"customize": [{"type": "PowerShell", "inline": ["echo '<not one>'", "echo <xml>"]}],`))
 	_, l := loadJSON(t, text, Options{})
 	if len(l) != 2 || !strings.Contains(l[0].Summary, "<region>") || l[0].Pos.Line != 5 || !strings.Contains(l[1].Summary, "<gallery>") {
 		t.Errorf("%+v", l)

@@ -34,6 +34,8 @@ type Options struct {
 	Subscription, Tenant, ResourceGroup, Location string
 	// VaultSecret reads a key vault's secret for a data source. Without it the value is unknown, and nothing made of it is judged.
 	VaultSecret func(VaultSecret) (string, error)
+	// NoScriptCheck leaves PowerShell unparsed.
+	NoScriptCheck bool
 }
 
 // Language is what a template is written in.
