@@ -215,7 +215,7 @@ func (p *PowerShell) fileText(text string) string {
 	if strings.EqualFold(p.ExecutionPolicy, "allsigned") {
 		return text
 	}
-	return text + "\r\nexit $LASTEXITCODE\r\n"
+	return exiting(text)
 }
 
 func (p *PowerShell) files() []string {
