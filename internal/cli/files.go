@@ -148,7 +148,7 @@ func (a *app) keepFiles(ctx context.Context, p *plan.Plan, run plan.Held) error 
 			return fmt.Errorf("cannot keep %s with the run: %w", f.Path, err)
 		}
 	}
-	if len(stay) > 0 {
+	if len(stay) > 0 && a.stateAddress() != "" {
 		a.notice("These files do not travel with run " + p.Run + "; to resume it on another machine, have them there at the same path: " + strings.Join(stay, ", "))
 	}
 	return nil
