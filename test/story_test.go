@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // embedded runs the program with the simulated Azure inside it.
@@ -140,7 +141,11 @@ func (a *azure) start(t *testing.T, state, until string, args ...string) (*exec.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill() }) //nolint:errcheck // it has ended if all went well
-	<-w.found
+	select {
+	case <-w.found:
+	case <-time.After(8 * time.Minute): // it has ended without a word of it, or hangs; a real machine under load takes minutes to boot
+		t.Fatalf("the program never says %q:\n%s", until, w.String())
+	}
 	return cmd, w
 }
 
