@@ -121,8 +121,8 @@ func (a *app) exit(err error) int {
 	if errors.As(err, &ex) {
 		if ex.err != nil {
 			fmt.Fprintf(a.Err, "ingot: %v\n", ex.err)
+			a.showCauses(ex.Error())
 		}
-		a.showCauses()
 		return ex.code
 	}
 	code := exitFailed
@@ -134,7 +134,7 @@ func (a *app) exit(err error) int {
 		code = exitPermission
 	}
 	fmt.Fprintf(a.Err, "ingot: %v\n", err)
-	a.showCauses()
+	a.showCauses(err.Error())
 	return code
 }
 

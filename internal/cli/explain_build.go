@@ -112,9 +112,13 @@ func (a *app) addCauses(found []explain.Finding) {
 	}
 }
 
-// showCauses goes under the error.
-func (a *app) showCauses() {
+// showCauses goes under the error, whose text is not said twice.
+func (a *app) showCauses(shown string) {
 	for _, f := range a.causes {
-		say(a.Err, "\nExplained: %s\n%s", f.Text, indent(f.String()))
+		of := ""
+		if !strings.Contains(shown, f.Text) {
+			of = " " + f.Text
+		}
+		say(a.Err, "\nExplained:%s\n%s", of, indent(f.String()))
 	}
 }

@@ -150,36 +150,41 @@ func (l lines) span(first, last int) (from, to int) {
 }
 
 func (l lines) match(e Entry) (Finding, bool) {
-	best := -1
-	var f Finding
+	var patterns []*regexp.Regexp
 	for _, p := range e.Line {
-		if !l.may(p) {
-			continue
+		if l.may(p) {
+			patterns = append(patterns, compile(p))
 		}
-		re := compile(p)
-		for _, at := range re.FindAllStringSubmatchIndex(l.lower, maxMatches) {
+	}
+	best, first, last := -1, 0, 0
+	for _, re := range patterns {
+		for _, at := range re.FindAllStringIndex(l.lower, maxMatches) {
 			if best >= 0 && at[0] >= best {
 				break
 			}
-			first, last := l.number(at[0]), l.number(max(at[1]-1, at[0]))
-			if !l.agrees(e, first, last) {
-				continue
+			if from, to := l.number(at[0]), l.number(max(at[1]-1, at[0])); l.agrees(e, from, to) {
+				best, first, last = at[0], from, to
+				break
 			}
-			best = at[0]
-			from, to := l.span(first, last)
-			f = Finding{ID: e.ID, Cause: e.Cause, Fix: e.Fix, Command: e.Command, Source: e.Source, Harmless: e.Harmless, general: e.General, Line: first + 1, Text: show(l.text[from:to], at[0]-from)}
-			for i, name := range re.SubexpNames() {
-				if name != "" && at[2*i] >= 0 {
-					f.fill(name, l.text[at[2*i]:at[2*i+1]])
-				}
-			}
-			break
 		}
 	}
 	if best < 0 {
 		return Finding{}, false
 	}
-	f.Cause, f.Fix, f.Command = rest.ReplaceAllString(f.Cause, "<$1>"), rest.ReplaceAllString(f.Fix, "<$1>"), rest.ReplaceAllString(f.Command, "<$1>")
+	from, to := l.span(first, last)
+	f := Finding{ID: e.ID, Cause: e.Cause, Fix: e.Fix, Command: e.Command, Source: e.Source, Harmless: e.Harmless, general: e.General, Line: first + 1, Text: show(l.text[from:to], best-from)}
+	// A code and the sentence that has the names in it are often on one line.
+	for _, re := range patterns {
+		at := re.FindStringSubmatchIndex(l.lower[from:to])
+		for i, name := range re.SubexpNames() {
+			if at != nil && name != "" && at[2*i] >= 0 {
+				f.fill(name, l.text[from:to][at[2*i]:at[2*i+1]])
+			}
+		}
+	}
+	for _, s := range []*string{&f.Cause, &f.Fix, &f.Command} {
+		*s = rest.ReplaceAllString(*s, "<$1>")
+	}
 	return f, true
 }
 

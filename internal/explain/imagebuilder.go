@@ -122,7 +122,7 @@ func imageBuilder() []Entry {
 			Fix:     "run fewer builds at once, delete container instances that are left, or ask for more quota",
 			Command: "az container list --query \"[].{name:name,group:resourceGroup,region:location}\" --output table", Source: learnAIB},
 		{ID: "aib-aci-rate",
-			Line:    []string{`too many azure container instances deployed within a period of time`},
+			Line:    []string{`too many azure container instances deployed`},
 			Cause:   "too many builds were begun within a short time; container instances are counted by the hour too",
 			Fix:     "begin builds one after the other, and this one again later",
 			Command: "az image builder run --resource-group <group> --name <template>", Source: learnAIB},
