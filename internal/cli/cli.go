@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ingot/internal/azure"
+	"ingot/internal/explain"
 	"ingot/internal/plan"
 )
 
@@ -73,6 +74,8 @@ type app struct {
 	stamps   bool   // -timestamp-ui
 	guests   string // --guests
 
+	causes []explain.Finding // of a build that failed, shown under its error
+
 	preflight bool // ask Azure before anything is made whether it would go through
 }
 
@@ -118,6 +121,7 @@ func (a *app) exit(err error) int {
 	if errors.As(err, &ex) {
 		if ex.err != nil {
 			fmt.Fprintf(a.Err, "ingot: %v\n", ex.err)
+			a.showCauses(ex.Error())
 		}
 		return ex.code
 	}
@@ -130,6 +134,7 @@ func (a *app) exit(err error) int {
 		code = exitPermission
 	}
 	fmt.Fprintf(a.Err, "ingot: %v\n", err)
+	a.showCauses(err.Error())
 	return code
 }
 
@@ -162,7 +167,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.state, "state", "", "where runs are kept: a folder, also on a share, or https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX] (default: INGOT_STATE, or the user's state folder)")
 	f.StringVar(&a.cloud, "cloud", "", "sim (the simulated Azure) or azure; default: azure when a sign-in is configured, else sim")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	root.AddCommand(a.validateCmd(), a.inspectCmd(), a.convertCmd(), a.fmtCmd(), a.consoleCmd(), a.schemaCmd(), a.planCmd(), a.permissionsCmd(), a.buildCmd(), a.resumeCmd(), a.waitCmd(), a.runsCmd(), a.statusCmd(), a.cancelCmd(), a.gcCmd(), a.exportCmd(), a.uploadCmd(), a.simCmd(), a.versionCmd())
+	root.AddCommand(a.validateCmd(), a.inspectCmd(), a.convertCmd(), a.fmtCmd(), a.consoleCmd(), a.schemaCmd(), a.planCmd(), a.permissionsCmd(), a.buildCmd(), a.resumeCmd(), a.waitCmd(), a.runsCmd(), a.statusCmd(), a.explainCmd(), a.cancelCmd(), a.gcCmd(), a.exportCmd(), a.uploadCmd(), a.simCmd(), a.versionCmd())
 	for _, c := range root.Commands() {
 		c.Long = strings.TrimSpace(c.Long + "\n\n" + exitCodes)
 		if args := c.Args; args != nil {

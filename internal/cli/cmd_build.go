@@ -46,6 +46,7 @@ func (a *app) buildCmd() *cobra.Command {
 			a.preflight = !skip
 			ready, err := a.prepare(ctx, args[0], &t, r, scenario, force)
 			if err != nil {
+				a.addCauses(a.because(err, asIs, ""))
 				return err
 			}
 			if err := a.mayDetach(ready, detach); err != nil {
@@ -106,6 +107,9 @@ func (a *app) runAll(ctx context.Context, in *interrupts, ready []*prepared, how
 	}
 	wg.Wait()
 	in.through(nil)
+	for i, p := range ready {
+		a.explainRun(p, errs[i], show)
+	}
 	show.Close() //nolint:errcheck // the display has nothing to lose
 	closed := map[*session]bool{}
 	kept := map[string]bool{}
@@ -192,8 +196,9 @@ func timeLimit(img *image.Image) time.Duration {
 func (a *app) runner(p *prepared, run plan.Held, how plan.OnError, show plan.Sink) *plan.Runner {
 	env := p.session.env(p.secrets)
 	env.Wait = a.wait
+	p.heard = &said{to: show}
 	return &plan.Runner{
-		Actions: p.moved.elsewhere(a.engine().Actions(env)), Journal: a.journal(run), Lost: run.Lost(), Detach: p.detach, Clock: p.session.clock, Sink: show,
+		Actions: p.moved.elsewhere(a.engine().Actions(env)), Journal: a.journal(run), Lost: run.Lost(), Detach: p.detach, Clock: p.session.clock, Sink: p.heard,
 		Redact: p.secrets.Redact, OnError: how, Ask: a.ask, Cancelled: run.CancelRequested,
 	}
 }

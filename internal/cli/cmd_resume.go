@@ -110,6 +110,7 @@ func (a *app) goOn(ctx context.Context, in *interrupts, name string, more *templ
 	in.through(show)
 	err = what(ctx, a.runner(ready, run, plan.OnErrorCleanup, show))
 	in.through(nil)
+	a.explainRun(ready, err, show)
 	show.Close() //nolint:errcheck // the display has nothing to lose
 	a.report(ready, err)
 	return err

@@ -156,6 +156,7 @@ func (a *app) transfer(ctx context.Context, in *interrupts, p *prepared, meta ma
 	in.through(show)
 	err = a.runOne(ctx, in, p, plan.OnErrorCleanup, show)
 	in.through(nil)
+	a.explainRun(p, err, show)
 	show.Close() //nolint:errcheck // the display has nothing to lose
 	a.report(p, err)
 	if err == nil && !a.json {

@@ -53,6 +53,7 @@ type prepared struct {
 	moved   *moved // files of a run that another machine began; nil: they are where the plan says
 	detach  bool   // let go once only what goes on alone is left
 	blind   bool   // without its template, so without its secrets
+	heard   *said  // the end of what its steps said; nil before it runs
 }
 
 // prepare signs in, asks the world what the plans must know and makes them. All problems are shown at once.

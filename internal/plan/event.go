@@ -19,6 +19,7 @@ const (
 	UndoFailed   EventKind = "undo-failed"   // Step, Elapsed, Err
 	Notice       EventKind = "notice"        // Text: something a person should read ("interrupted: cleaning up, at most 10 m")
 	RunFinished  EventKind = "run-finished"  // Outcome, Err, Elapsed
+	Explained    EventKind = "explained"     // after a run that failed: Text says cause and fix, Err is what they are of
 )
 
 // Outcome is how a run was judged.
