@@ -245,7 +245,7 @@ func TestLinuxRunCommand(t *testing.T) {
 	}
 	text := strings.Replace(string(raw), `communicator = "ssh"`, `communicator = "runcommand"`, 1)
 	text = strings.Replace(text, "  provisioner \"shell\" {\n", "  provisioner \"file\" {\n    source      = \"in.txt\"\n    destination = \"/var/tmp/in.txt\"\n  }\n  provisioner \"shell\" {\n    environment_vars = [\"TOKEN="+markEnv+"\"]\n", 1)
-	text = strings.TrimSuffix(strings.TrimSpace(text), "}") + "  provisioner \"file\" {\n    direction   = \"download\"\n    source      = \"/var/tmp/out.txt\"\n    destination = \"out.txt\"\n  }\n}\n"
+	text = strings.TrimSuffix(strings.TrimSpace(text), "}") + "  provisioner \"file\" {\n    direction   = \"download\"\n    source      = \"/var/tmp/out.txt\"\n    destination = \"" + filepath.ToSlash(dir) + "/out.txt\"\n  }\n}\n"
 	for name, text := range map[string]string{"linux.pkr.hcl": text, "in.txt": "there and back\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
