@@ -117,7 +117,7 @@ func (m *machine) Boots() (int, bool) {
 // passed or ctx ended.
 func Patient(ctx context.Context, c Clock, b Builder, before int, limit time.Duration) bool {
 	pause := 20 * time.Millisecond
-	for end := c.Now().Add(limit); ; pause = min(2*pause, 5*time.Second) {
+	for end := c.Now().Add(limit); ; pause = min(pause*5/4, 2*time.Second) {
 		if n, up := b.Boots(); up && n > before {
 			return true
 		}
