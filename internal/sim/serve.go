@@ -227,6 +227,8 @@ func (w *Azure) control(method, path string, q url.Values, raw []byte) *reply {
 			rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			io.WriteString(rw, log) //nolint:errcheck // the reader may have gone
 		}}
+	case path == "/sim/disk":
+		return w.showDisk(q.Get("id"))
 	case path == "/sim/inventory":
 		return &reply{status: 200, body: w.inventory()}
 	case path == "/sim/counts": // of all there ever were, unlike /sim/calls
