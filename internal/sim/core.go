@@ -171,9 +171,11 @@ type kind struct {
 	fill  func(w *Azure, r *resource, in ask)           // makes the document
 	done  func(w *Azure, r *resource) *refusal          // when the operation ends; a refusal fails it
 	show  func(w *Azure, r *resource, b map[string]any) // completes an answer
+	told  func(w *Azure, r *resource, b map[string]any) // and that to a write or a deletion
 	drop  func(w *Azure, r *resource) *refusal          // may it be deleted?
 	gone  func(w *Azure, r *resource)                   // it has been
 
+	parting   bool   // DELETE of a sync one answers with the document
 	sync      bool   // PUT and DELETE are done when they answer
 	fresh     int    // status of a sync PUT that made something; 0 is 200
 	atOnce    bool   // PUT is done when it answers, DELETE is not

@@ -50,7 +50,7 @@ type session struct {
 
 // Replay plays a conversation against a fresh simulated Azure and compares answer by answer.
 func Replay(c Conversation) ([]Outcome, error) {
-	s := &session{clock: &hand{now: time.Date(2025, 1, 6, 12, 0, 0, 0, time.UTC)}, all: c.Exchanges,
+	s := &session{clock: &hand{now: begun(c.Exchanges)}, all: c.Exchanges,
 		urls: map[string]string{}, spoilt: map[string]bool{}, gone: map[string]bool{}, tried: map[string]bool{}}
 	subscription, tenant, caller := whoRecorded(c.Exchanges)
 	a, err := sim.New(sim.Config{Clock: s.clock, Subscription: subscription, Tenant: tenant, NoGuests: true})
@@ -70,6 +70,16 @@ func Replay(c Conversation) ([]Outcome, error) {
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// begun is when a conversation took place: what its requests say of dates to come is judged from there.
+func begun(all []Exchange) time.Time {
+	for _, e := range all {
+		if at, err := http.ParseTime(e.Headers["date"]); err == nil {
+			return at
+		}
+	}
+	return time.Date(2025, 1, 6, 12, 0, 0, 0, time.UTC)
 }
 
 // whoRecorded finds the subscription, and in a vault's access policies the tenant and object id, of whoever was recorded.
