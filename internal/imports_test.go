@@ -16,7 +16,8 @@ import (
 var allowed = map[string][]string{
 	"cli":                  {"azure", "communicator", "diag", "engine", "engine/vm", "explain", "image", "plan", "progress", "sim", "sim/qemu", "state", "template"},
 	"explain":              {},
-	"template":             {"diag", "image", "provisioner", "template/braces", "template/armexpr"},
+	"template":             {"diag", "image", "imagebuilder", "provisioner", "template/braces", "template/armexpr"},
+	"imagebuilder":         {"diag", "image", "provisioner", "communicator"},
 	"template/braces":      {"diag", "image"},
 	"template/armexpr":     {"diag"},
 	"diag":                 {},

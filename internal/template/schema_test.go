@@ -17,6 +17,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"ingot/internal/imagebuilder"
 	"ingot/internal/provisioner"
 )
 
@@ -28,7 +29,7 @@ func sourceDocs(t *testing.T) map[string]map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names = append(names, "azurearm.go", "aib.go", "ingothcl.go", "build.go", "postprocess.go", "data.go")
+	names = append(names, "azurearm.go", "../imagebuilder/template.go", "ingothcl.go", "build.go", "postprocess.go", "data.go")
 	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
@@ -121,12 +122,12 @@ func TestReference(t *testing.T) {
 	golden(t, dir+"azure-arm.md", []byte(b.String()))
 
 	b.Reset()
-	b.WriteString("# Azure Image Builder templates\n\n" + made + "The imageTemplates resource, api-version 2025-10-01.\n\n" + table(found, reflect.TypeFor[aibTemplate]()))
+	b.WriteString("# Azure Image Builder templates\n\n" + made + "The imageTemplates resource, api-version 2025-10-01.\n\n" + table(found, reflect.TypeFor[imagebuilder.Template]()))
 	for _, x := range []struct {
 		name string
 		t    reflect.Type
-	}{{"identity", reflect.TypeFor[aibIdentity]()}, {"properties", reflect.TypeFor[aibProperties]()}, {"source", reflect.TypeFor[aibSource]()}, {"customize, validate.inVMValidations", reflect.TypeFor[aibStep]()}, {"distribute", reflect.TypeFor[aibDistribute]()},
-		{"targetRegions", reflect.TypeFor[aibRegion]()}, {"versioning", reflect.TypeFor[aibVersioning]()}, {"vmProfile", reflect.TypeFor[aibVM]()}, {"vnetConfig", reflect.TypeFor[aibVNet]()}, {"validate", reflect.TypeFor[aibValidate]()}, {"optimize", reflect.TypeFor[aibOptimize]()}, {"errorHandling", reflect.TypeFor[aibErrors]()}} {
+	}{{"identity", reflect.TypeFor[imagebuilder.Identity]()}, {"properties", reflect.TypeFor[imagebuilder.Properties]()}, {"source", reflect.TypeFor[imagebuilder.Source]()}, {"customize, validate.inVMValidations", reflect.TypeFor[imagebuilder.Step]()}, {"distribute", reflect.TypeFor[imagebuilder.Distribute]()},
+		{"targetRegions", reflect.TypeFor[imagebuilder.TargetRegion]()}, {"versioning", reflect.TypeFor[imagebuilder.Versioning]()}, {"vmProfile", reflect.TypeFor[imagebuilder.VMProfile]()}, {"vnetConfig", reflect.TypeFor[imagebuilder.VNetConfig]()}, {"validate", reflect.TypeFor[imagebuilder.Validate]()}, {"optimize", reflect.TypeFor[imagebuilder.Optimize]()}, {"errorHandling", reflect.TypeFor[imagebuilder.ErrorHandling]()}} {
 		b.WriteString("\n## " + x.name + "\n\n" + table(found, x.t))
 	}
 	golden(t, dir+"image-builder.md", []byte(b.String()))
