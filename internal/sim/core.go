@@ -102,6 +102,7 @@ type Azure struct {
 	servedPort string
 	cert       *served
 	stop       chan struct{} // closed by Close
+	stopped    sync.Once
 	stopping   sync.WaitGroup
 	storage    storage
 }
@@ -129,6 +130,7 @@ type ask struct {
 	body               map[string]any
 	old                *resource
 	who                *principal
+	api                string // the api-version; "": put in place by the simulation
 }
 
 // refusal is an error as Azure words it.
@@ -242,8 +244,12 @@ func New(c Config) (*Azure, error) {
 // Close ends what runs on loopback: the machines.
 func (w *Azure) Close() {
 	w.mu.Lock()
+	w.stopped.Do(func() { close(w.stop) })
 	w.closeState()
 	for _, r := range w.resources {
+		if d, ok := r.aux.(*templateData); ok && d.run != nil {
+			d.run.cancel(errRunStopped)
+		}
 		if k := w.kinds[strings.ToLower(r.typ)]; k != nil && k.gone != nil && r.typ == vmType {
 			k.gone(w, r)
 		}

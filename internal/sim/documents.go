@@ -187,7 +187,7 @@ func tracked(typ string) bool {
 }
 
 func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
-	in := ask{id: id, name: lastPart(id), location: regionKey(text(q.body, "location")), body: q.body, old: old, who: q.who}
+	in := ask{id: id, name: lastPart(id), location: regionKey(text(q.body, "location")), body: q.body, old: old, who: q.who, api: q.query.Get("api-version")}
 	if q.body == nil {
 		return failed(refuse(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized: 'empty'."))
 	}
@@ -377,9 +377,8 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 		}
 	}
 	o.resource = ""
-	if d, ok := r.aux.(*templateData); ok && name == "run" {
-		d.Run = o.id
-		w.limitRun(r, o)
+	if r.typ == templateType && name == "run" {
+		w.runBegins(r, o)
 	}
 	return &reply{status: 202, header: w.async(q, o, true)}
 }

@@ -239,6 +239,7 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 	}
 	before := w.last
 	out = w.route(q)
+	oldErrors(path, q.query.Get("api-version"), out)
 	if fault != nil && fault.Do == "fail-operation" && w.last != before {
 		w.failLast(fault)
 	}
