@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"communicator/sshtest": {},
 	"plan":                 {},
 	"azure":                {},
-	"engine":               {"plan", "azure", "communicator", "image", "diag"},
+	"engine":               {"plan", "azure", "communicator", "image", "provisioner", "diag"},
 	"engine/vm":            {"engine", "plan", "azure", "communicator", "image", "provisioner", "diag"},
 	"sim":                  {"sim/guest", "sim/qemu", "sim/blob"},
 	"sim/blob":             {},
