@@ -169,7 +169,7 @@ func (d *extensionData) restart(w *Azure, g guest.Machine) bool {
 	case !d.begun:
 		d.begun = true
 		w.stopping.Go(func() {
-			g.RunLine("shutdown.exe /r /t 0", func(int, string) {})
+			g.RunLine("shutdown /r /t 0", func(int, string) {})
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			d.Left = true
