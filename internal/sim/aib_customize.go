@@ -315,7 +315,7 @@ func (s *windowsSteps) deprovision() error {
 	x := s.x
 	x.log.say("Provisioning with Powershell...")
 	show := "type " + deprovisionWindows
-	body := "& " + deprovisionWindows
+	body := "& '" + deprovisionWindows + "'\r\nexit $LASTEXITCODE"
 	if code, err := s.b.Line(x.ctx, show, x.log.hear); err == nil && code != 0 {
 		x.log.msg("Deprovisioning script [c:\\DeprovisioningScript.ps1] could not be found. Image build may fail or the VM created from the Image may not boot. Please make sure the deprovisioning script is not accidentally deleted by a Customizer in the Template.")
 		return nil

@@ -17,12 +17,8 @@ type runLog struct {
 
 	mu      sync.Mutex
 	pending []byte
-	sent    time.Time
 	part    [3]string // unfinished lines of the guest, by stream
 }
-
-// logPace is how often a line is written at once; the others wait for it.
-const logPace = time.Second
 
 func (l *runLog) line(text string) {
 	now := l.w.clock.Now()
@@ -31,17 +27,14 @@ func (l *runLog) line(text string) {
 	for one := range strings.Lines(text + "\n") {
 		l.pending = fmt.Appendf(l.pending, "[%s] PACKER %s %s\n", l.id, now.UTC().Format("2006/01/02 15:04:05"), strings.TrimRight(one, "\r\n"))
 	}
-	if now.Sub(l.sent) >= logPace {
-		l.send(now)
-	}
+	l.send()
 }
 
-// send appends what waits. The caller holds mu.
-func (l *runLog) send(now time.Time) {
+// send appends what there is; what could not be written waits for the next line. The caller holds mu.
+func (l *runLog) send() {
 	if len(l.pending) == 0 {
 		return
 	}
-	l.sent = now
 	if s := l.w.storage.blobs; s != nil && s.Append(l.account, "packerlogs", l.name, l.pending) == nil {
 		l.pending = nil
 	}
@@ -50,7 +43,7 @@ func (l *runLog) send(now time.Time) {
 func (l *runLog) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.send(l.w.clock.Now())
+	l.send()
 }
 
 // ui is a line of Packer's own output.

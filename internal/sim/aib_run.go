@@ -319,9 +319,7 @@ func (x *imageRun) source() (ref map[string]any, exact *string) {
 			ref["id"] = galleryImage(text(s, "imageVersionId")) + "/versions/" + version
 		}
 		x.d.Exact = version
-		if s["exactVersion"] != nil || text(s, "type") == "SharedImageVersion" && strings.EqualFold(lastPart(text(s, "imageVersionId")), "latest") {
-			s["exactVersion"] = version
-		}
+		showExact(s, version)
 		exact = &version
 		return nil
 	})

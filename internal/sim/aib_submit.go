@@ -218,6 +218,13 @@ func fillTemplate(_ *Azure, r *resource, in ask) {
 	fill(mapping(p, "vmProfile"), map[string]any{"vmSize": "", "osDiskSizeGB": 0})
 	if s := mapping(p, "source"); text(s, "type") == "PlatformImage" {
 		fill(s, map[string]any{"exactVersion": s["version"]})
+	} else if text(s, "type") == "SharedImageVersion" { // recorded: the whole id
+		fill(s, map[string]any{"exactVersion": s["imageVersionId"]})
+	}
+	for _, c := range items(p, "customize") {
+		if m, ok := c.(map[string]any); ok && text(m, "type") == "WindowsRestart" { // recorded
+			fill(m, map[string]any{"restartCommand": ""})
+		}
 	}
 	for _, c := range append(items(p, "customize"), items(p, "validate", "inVMValidations")...) {
 		if m, ok := c.(map[string]any); ok && text(m, "sha256Checksum") == "" {
@@ -329,10 +336,19 @@ func (w *Azure) templateOrigin(r *resource, who *principal) (generation, securit
 		return "", "", refuse(400, "BadSourceType", "Validation failed: images of security type '"+security+"' are not supported as a source.")
 	}
 	d.Exact = exact
-	if s["exactVersion"] != nil {
-		s["exactVersion"] = exact
-	}
+	showExact(s, exact)
 	return generation, security, nil
+}
+
+// showExact writes which version a source is at this moment.
+func showExact(s map[string]any, exact string) {
+	if exact == "" || s["exactVersion"] == nil {
+		return
+	}
+	s["exactVersion"] = exact
+	if id := text(s, "imageVersionId"); id != "" {
+		s["exactVersion"] = galleryImage(id) + "/versions/" + exact
+	}
 }
 
 // targetAllowed looks at one target with the identity's rights.

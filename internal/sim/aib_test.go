@@ -2,6 +2,10 @@ package sim
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +16,13 @@ const contributorRole = "/subscriptions/" + DefaultSubscription + "/providers/Mi
 // factory is a world with a gallery, a definition and an identity; template is the body of an image template that uses them.
 func factory(t *testing.T, s *Scenario) (w *world, template string) {
 	t.Helper()
-	w = newWorld(t, Config{Scenario: s, Clock: NewVirtualClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))})
+	return factoryWith(t, Config{Scenario: s})
+}
+
+func factoryWith(t *testing.T, c Config) (w *world, template string) {
+	t.Helper()
+	c.Clock = NewVirtualClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	w = newWorld(t, c)
 	w.group()
 	w.must("PUT", "Microsoft.Compute/galleries/g", `{"location":"westeurope"}`)
 	w.pass(time.Minute)
@@ -161,4 +171,20 @@ func TestImageTemplateTimeout(t *testing.T) {
 	if s, _, message := w.runState(); s != "Failed" || !strings.Contains(message, "Timeout waiting for microservice to complete: 'context deadline exceeded'") {
 		t.Errorf("%s %s", s, message)
 	}
+}
+
+func sha256Hex(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+func hmacBase64(t *testing.T, key, text string) string {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hmac.New(sha256.New, raw)
+	h.Write([]byte(text))
+	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }

@@ -334,6 +334,9 @@ func (w *Azure) async(q *request, o *operation, location bool) map[string]string
 		h["Location"] = at + "&monitor=true"
 	}
 	first := 10
+	if location && o.provider == "Microsoft.VirtualMachineImages" { // recorded: both are the same
+		h["Location"] = at
+	}
 	if o.provider == "Microsoft.Network" {
 		first = 3
 		if location { // Network has a path of its own for results (azure-protocol.md 2.1)

@@ -46,13 +46,14 @@ type session struct {
 	gone   map[string]bool   // ids deleted in this conversation, lower case
 	tried  map[string]bool   // ids that could not be seeded
 	client string
-	named  map[string]int // deployments made under an id, lower case
+	named  map[string]int    // deployments made under an id, lower case
+	ids    map[string]string // recorded object ids of identities -> ours
 }
 
 // Replay plays a conversation against a fresh simulated Azure and compares answer by answer.
 func Replay(c Conversation) ([]Outcome, error) {
 	s := &session{clock: &hand{now: begun(c.Exchanges)}, all: c.Exchanges,
-		urls: map[string]string{}, spoilt: map[string]bool{}, gone: map[string]bool{}, tried: map[string]bool{}, named: map[string]int{}}
+		urls: map[string]string{}, spoilt: map[string]bool{}, gone: map[string]bool{}, tried: map[string]bool{}, named: map[string]int{}, ids: map[string]string{}}
 	subscription, tenant, caller := whoRecorded(c.Exchanges)
 	a, err := sim.New(sim.Config{Clock: s.clock, Subscription: subscription, Tenant: tenant, NoGuests: true})
 	if err != nil {
@@ -81,6 +82,20 @@ func begun(all []Exchange) time.Time {
 		}
 	}
 	return time.Date(2025, 1, 6, 12, 0, 0, 0, time.UTC)
+}
+
+// principalOf is the object id in an identity's document.
+func principalOf(body string) string {
+	var identity struct {
+		Type       string `json:"type"`
+		Properties struct {
+			PrincipalID string `json:"principalId"`
+		} `json:"properties"`
+	}
+	if json.Unmarshal([]byte(body), &identity) != nil || !strings.EqualFold(identity.Type, "Microsoft.ManagedIdentity/userAssignedIdentities") {
+		return ""
+	}
+	return identity.Properties.PrincipalID
 }
 
 // whoRecorded finds the subscription, and in a vault's access policies the tenant and object id, of whoever was recorded.
@@ -130,7 +145,13 @@ func (s *session) exchange(e Exchange) (Outcome, error) {
 		return o, nil
 	}
 	ready := s.prepare(e, t)
-	a, err := s.ask(e, at)
+	sent := e
+	if strings.Contains(e.Request, "principalId") { // a role for an identity that has another object id here
+		for recorded, ours := range s.ids {
+			sent.Request = strings.ReplaceAll(sent.Request, recorded, ours)
+		}
+	}
+	a, err := s.ask(sent, at)
 	if err != nil {
 		return o, err
 	}
@@ -145,6 +166,9 @@ func (s *session) exchange(e Exchange) (Outcome, error) {
 		s.spoil(e, t)
 	}
 	s.learn(e, a)
+	if recorded, ours := principalOf(e.Body), principalOf(a.body); recorded != "" && ours != "" {
+		s.ids[recorded] = ours
+	}
 	if e.Method == http.MethodDelete && e.Status < 300 {
 		s.gone[strings.ToLower(t.id)] = true
 	} else if e.Method == http.MethodPut && e.Status < 300 {
