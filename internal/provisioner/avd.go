@@ -58,10 +58,8 @@ const (
 	// (https://learn.microsoft.com/powershell/module/microsoft.powershell.utility/invoke-webrequest?view=powershell-5.1).
 	avdPrompt     = "It calls Invoke-WebRequest without -UseBasicParsing, which Windows has asked about since December 2025: nobody answers."
 	avdPrompted   = "Ingot sets that switch for it."
-	avdNewest     = "What it installs is the newest of the day: two builds may differ."
-	avdEncoding   = "Windows PowerShell misreads its Bokmål: the file has no byte order mark."
+		avdEncoding   = "Windows PowerShell misreads its Bokmål: the file has no byte order mark."
 	avdEncoded    = "Ingot gives it one."
-	avdRecreates  = "It makes the registry key anew, and values that were there are gone."
 	avdRecreated  = "Put it before what sets those."
 	avdDownloaded = "A download that fails only prints an error."
 )
@@ -99,7 +97,7 @@ var avdScripts = [...]AVDScript{
 		Defect: avdHides + " " + avdPrompt + ` It leaves C:\mmr with an installer, subscribes to the insider ring, and makes the browser's policy key anew.`,
 		Done:   avdPrompted + ` It fails on what is printed, reads the policies back and removes C:\mmr. ` + avdRecreated, Advice: "downloads the newest host of the day and does not look at an installer's exit code", failed: avdException},
 	{Name: "rdp_shortpath", ID: "configureRdpShortpath", File: "RDPShortpath.ps1", SHA256: "24e9821ddcc63aceba2682286d03cd7042bcadcf08a74fb0a30a1a1cd0cbf910",
-		Effect: "RDP Shortpath for managed networks: UDP port 3390 and its firewall rule.", Defect: avdHides, Done: avdChecked + " So is the firewall rule.", failed: avdRegistry + `|Cannot create firewall rule`},
+		Effect: "RDP Shortpath for managed networks: UDP port 3390 and its firewall rule.", Defect: avdHides, Done: avdChecked + " It looks for the firewall rule, too.", failed: avdRegistry + `|Cannot create firewall rule`},
 	{Name: "remove_appx_packages", ID: "removeAppxPackages", File: "RemoveAppxPackages.ps1", SHA256: "422b4c7b961f4d8b4216f126d8f38b00da583748b2d65b835504c1e9a07b0ece", Removes: true,
 		Effect: "Removes applications, the provisioned ones and those of users.", Defect: "A package that cannot be removed is passed over.", Done: "Ingot looks whether it is provisioned still.", failed: `Failed to remove Appx Package`},
 	{Name: "screen_capture_protection", ID: "screenCaptureProtection", File: "ScreenCaptureProtection.ps1", SHA256: "d8f55ce805123e3519ab373a5fc2c02bf85635717f320a4dfcabab46fb1ecb5e",
