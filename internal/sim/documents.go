@@ -259,6 +259,20 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	if k.put202 {
 		out.status = 202
 	}
+	if k.put202 && old == nil { // recorded: what is not done yet shows what was asked for and nothing that follows from it
+		b := mapping(out.body)
+		p := copyMap(mapping(q.body, "properties"))
+		p["provisioningState"] = r.state
+		b["properties"] = p
+		if sku := mapping(q.body, "sku"); sku != nil {
+			b["sku"] = deepCopy(sku)
+		}
+	}
+	if k.bare202 {
+		for _, key := range []string{"id", "name", "type"} {
+			delete(mapping(out.body), key)
+		}
+	}
 	if k.locates {
 		h := w.async(q, o, true)
 		delete(h, "Azure-AsyncOperation")
@@ -342,6 +356,17 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 	}
 	if q.method == http.MethodGet && strings.EqualFold(name, "instanceView") && r != nil && k.typ == vmType {
 		return &reply{status: 200, body: w.instanceView(r)}
+	}
+	for n, f := range k.children {
+		if strings.EqualFold(n, name) && q.method == http.MethodGet {
+			if bad := w.authorize(q.who, k.typ+"/"+n+"/read", id); bad != nil {
+				return failed(bad)
+			}
+			if r == nil {
+				return failed(w.notFound(id, k))
+			}
+			return f(w, q, r)
+		}
 	}
 	if !known || q.method != http.MethodPost {
 		return w.unknown(q)

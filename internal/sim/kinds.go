@@ -38,6 +38,7 @@ func kinds() []kind {
 		kind{typ: extensionType, check: checkExtension, fill: fillExtension, done: doneExtension, takes: takes("extension"), takesAway: "extension"},
 		diskKind(diskType, takes("disk")),
 		diskKind(snapshotType, takes("disk")),
+		encryptionSetKind(takes("disk")),
 		storageKind(takes("storage")),
 		kind{typ: imageType, check: checkImage, fill: fillImage, done: doneImage, takes: takes("image"), takesAway: "image-delete"},
 		kind{typ: galleryType, fill: fillGallery, opPath: "capsOperations", takes: takes("gallery"), takesAway: "gallery", drop: dropWithChildren(definitionType)},
