@@ -173,6 +173,7 @@ type kind struct {
 	drop  func(w *Azure, r *resource) *refusal          // may it be deleted?
 	gone  func(w *Azure, r *resource)                   // it has been
 
+	quiet     bool   // a new one of a sync kind is answered without a Location
 	parting   bool   // DELETE of a sync one answers with the document
 	sync      bool   // PUT and DELETE are done when they answer
 	fresh     int    // status of a sync PUT that made something; 0 is 200

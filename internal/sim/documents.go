@@ -25,6 +25,11 @@ func (w *Azure) resource(q *request, sub string, parts []string) *reply {
 		act = segments[len(segments)-1]
 		k = w.kinds[strings.ToLower(strings.Join(types[:len(types)-1], "/"))]
 	}
+	if g := w.find(groupID); g != nil && strings.EqualFold(namespace, "Microsoft.Network") {
+		if out := w.securityRules(q, g, segments); out != nil {
+			return out
+		}
+	}
 	if k == nil {
 		return w.unknown(q)
 	}
@@ -231,6 +236,9 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 			}
 		}
 		if k.fresh != 0 && old == nil {
+			if k.quiet {
+				return &reply{status: k.fresh, body: written()}
+			}
 			return &reply{status: k.fresh, header: map[string]string{"Location": r.id}, body: written()}
 		}
 		return &reply{status: 200, body: written()} // vaults answer 200 for a new one too (azure-protocol.md 2.1)
