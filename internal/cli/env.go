@@ -30,15 +30,16 @@ const (
 // session is what is outside the process, for one call of the program: the real Azure or a simulated one. Nothing behind it
 // can tell which.
 type session struct {
-	kind  string
-	where string // for humans, one line
-	cloud *azure.Client
-	clock plan.Clock
-	dial  communicator.Dialer
-	sim   *sim.Azure // embedded only
-	host  *qemu.Host // of its real machines, if it has any
-	hold  func() func()
-	close func()
+	kind   string
+	where  string // for humans, one line
+	cloud  *azure.Client
+	clock  plan.Clock
+	dial   communicator.Dialer
+	sim    *sim.Azure // embedded only
+	host   *qemu.Host // of its real machines, if it has any
+	hold   func() func()
+	before map[string]bool // ids that were there when the build began; embedded only
+	close  func()
 }
 
 // env is what an engine gets.

@@ -185,3 +185,12 @@ func (Engine) IdentityRights(img *image.Image, f image.Facts) []engine.Right {
 	}
 	return engine.Compact(out)
 }
+
+// RolesFor are the role assignments that give an identity what it needs to build img, for a rehearsal that sets the scene. run makes their
+// names.
+func RolesFor(img *image.Image, f image.Facts, principal, run string) (out []azure.RoleAssignment) {
+	for _, a := range assignments(img, f, run) {
+		out = append(out, azure.RoleAssignment{Name: a.Name, Scope: a.Scope, Role: a.Role, Principal: principal})
+	}
+	return out
+}
