@@ -34,7 +34,7 @@ func (a *app) exportCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if st.Outcome != plan.Succeeded {
+			if !st.Outcome.Keeps() {
 				return fmt.Errorf("cannot export run %s: it has published nothing (%s)", st.Run, stateOf(st.Summary))
 			}
 			if st.Meta[metaCloud] == cloudEmbedded {

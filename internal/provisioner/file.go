@@ -55,7 +55,7 @@ func (p *File) Check(c *Check) {
 		c.fail("source", "set source, sources or content", "exactly one of source, sources and content must be set")
 	}
 	checkURI(c, p.SourceURI, p.SHA256)
-	for _, f := range BuiltIn(p.SourceURI.Reveal()) {
+	for _, f := range builtIn(p.SourceURI.Reveal(), p.SHA256) {
 		c.warn("source", f.Remedy, "%s", f.Summary)
 	}
 	if p.Destination == "" {

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ingot/internal/sim/qemu"
@@ -92,6 +93,7 @@ type Azure struct {
 	faults     []*activeFault
 	throttles  map[string]*bucket
 	calls      ring
+	winrm      atomic.Int64 // requests to WinRM listeners of guests
 	caller     netip.Addr        // this computer's address, where it is not the loopback one
 	guests     map[string]string // "address:port" -> the listener on loopback
 	seeding    bool
@@ -100,6 +102,7 @@ type Azure struct {
 	servedPort string
 	cert       *served
 	stop       chan struct{} // closed by Close
+	stopped    sync.Once
 	stopping   sync.WaitGroup
 	storage    storage
 }
@@ -127,6 +130,7 @@ type ask struct {
 	body               map[string]any
 	old                *resource
 	who                *principal
+	api                string // the api-version; "": put in place by the simulation
 }
 
 // refusal is an error as Azure words it.
@@ -169,9 +173,11 @@ type kind struct {
 	fill  func(w *Azure, r *resource, in ask)           // makes the document
 	done  func(w *Azure, r *resource) *refusal          // when the operation ends; a refusal fails it
 	show  func(w *Azure, r *resource, b map[string]any) // completes an answer
+	told  func(w *Azure, r *resource, b map[string]any) // and that to a write or a deletion
 	drop  func(w *Azure, r *resource) *refusal          // may it be deleted?
 	gone  func(w *Azure, r *resource)                   // it has been
 
+	parting   bool   // DELETE of a sync one answers with the document
 	sync      bool   // PUT and DELETE are done when they answer
 	fresh     int    // status of a sync PUT that made something; 0 is 200
 	atOnce    bool   // PUT is done when it answers, DELETE is not
@@ -238,8 +244,12 @@ func New(c Config) (*Azure, error) {
 // Close ends what runs on loopback: the machines.
 func (w *Azure) Close() {
 	w.mu.Lock()
+	w.stopped.Do(func() { close(w.stop) })
 	w.closeState()
 	for _, r := range w.resources {
+		if d, ok := r.aux.(*templateData); ok && d.run != nil {
+			d.run.cancel(errRunStopped)
+		}
 		if k := w.kinds[strings.ToLower(r.typ)]; k != nil && k.gone != nil && r.typ == vmType {
 			k.gone(w, r)
 		}

@@ -187,7 +187,7 @@ func tracked(typ string) bool {
 }
 
 func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
-	in := ask{id: id, name: lastPart(id), location: regionKey(text(q.body, "location")), body: q.body, old: old, who: q.who}
+	in := ask{id: id, name: lastPart(id), location: regionKey(text(q.body, "location")), body: q.body, old: old, who: q.who, api: q.query.Get("api-version")}
 	if q.body == nil {
 		return failed(refuse(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized: 'empty'."))
 	}
@@ -216,6 +216,13 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 		r.tags = copyMap(tags)
 	}
 	k.fill(w, r, in)
+	written := func() map[string]any {
+		b := w.show(k, r, "")
+		if k.told != nil {
+			k.told(w, r, b)
+		}
+		return b
+	}
 	if k.sync {
 		r.state = "Succeeded"
 		if k.done != nil {
@@ -224,17 +231,17 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 			}
 		}
 		if k.fresh != 0 && old == nil {
-			return &reply{status: k.fresh, header: map[string]string{"Location": r.id}, body: w.show(k, r, "")}
+			return &reply{status: k.fresh, header: map[string]string{"Location": r.id}, body: written()}
 		}
-		return &reply{status: 200, body: w.show(k, r, "")} // vaults answer 200 for a new one too (azure-protocol.md 2.1)
+		return &reply{status: 200, body: written()} // vaults answer 200 for a new one too (azure-protocol.md 2.1)
 	}
 	if k.locates && old != nil {
 		r.state = "Succeeded"
-		return &reply{status: 200, body: w.show(k, r, "")}
+		return &reply{status: 200, body: written()}
 	}
 	if k.atOnce {
 		r.state = "Succeeded"
-		return &reply{status: status, body: w.show(k, r, "")}
+		return &reply{status: status, body: written()}
 	}
 	r.state = "Updating"
 	if old == nil {
@@ -248,7 +255,7 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 		d = k.takes(w, r, old == nil)
 	}
 	o := w.beginVerb(r, k.opPath, d, "put")
-	out := &reply{status: status, header: w.async(q, o, k.put202), body: w.show(k, r, "")}
+	out := &reply{status: status, header: w.async(q, o, k.put202), body: written()}
 	if k.put202 {
 		out.status = 202
 	}
@@ -300,14 +307,23 @@ func (w *Azure) remove(q *request, k *kind, r *resource) *reply {
 	if r == nil {
 		return &reply{status: 204}
 	}
-	if k.drop != nil {
+	force := k.typ == hostPoolType && q.query.Get("force") == "true" // rest/api/desktopvirtualization/host-pools/delete
+	if k.drop != nil && !force {
 		if bad := k.drop(w, r); bad != nil {
 			return failed(bad)
 		}
 	}
 	if k.sync || k.locates {
+		var last any
+		if k.parting {
+			b := w.show(k, r, "")
+			if k.told != nil {
+				k.told(w, r, b)
+			}
+			last = b
+		}
 		w.drop(r.id)
-		return &reply{status: 200}
+		return &reply{status: 200, body: last}
 	}
 	r.deleting, r.state = true, "Deleting"
 	o := w.beginVerb(r, k.opPath, w.duration(k.takesAway, r.id), "delete")
@@ -361,9 +377,8 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 		}
 	}
 	o.resource = ""
-	if d, ok := r.aux.(*templateData); ok && name == "run" {
-		d.Run = o.id
-		w.limitRun(r, o)
+	if r.typ == templateType && name == "run" {
+		w.runBegins(r, o)
 	}
 	return &reply{status: 202, header: w.async(q, o, true)}
 }
@@ -386,7 +401,11 @@ func (w *Azure) list(q *request, k *kind, prefix string) *reply {
 			}
 		}
 	}
-	return w.page(q, append(out, w.lingering(prefix)...))
+	all := w.page(q, append(out, w.lingering(prefix)...))
+	if b := mapping(all.body); b != nil && b["nextLink"] == nil && strings.HasPrefix(k.typ, "Microsoft.DesktopVirtualization/") {
+		b["nextLink"] = nil // recorded: the service says so when there is no further page
+	}
+	return all
 }
 
 func parentOfList(prefix string) string { return prefix[:strings.LastIndex(prefix, "/")] }

@@ -266,6 +266,7 @@ func doneVersion(w *Azure, r *resource) *refusal {
 		if list := versionDataDisks(data.content); len(list) > 0 {
 			mapping(r.props, "storageProfile")["dataDiskImages"] = list
 		}
+		w.sourceAppeared(r)
 		return nil
 	})
 }

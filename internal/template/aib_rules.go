@@ -249,6 +249,7 @@ func (a *aib) toImage(t *imagebuilder.Template) *image.Image {
 			img.Provision = append(img.Provision, x)
 		}
 	}
+	a.builtIns(img)
 	a.validation(p, img)
 	img.OS = a.os(img)
 	img.Communicator = image.Communicator{Kind: "winrm", User: "packer", Port: 5986, Timeout: 30 * time.Minute, UseSSL: true, Insecure: true, NTLM: true, Pos: a.at}

@@ -169,9 +169,9 @@ func (l *loader) ingotFiles(template string) {
 
 func (l *loader) ingot(body hcl.Body) {
 	ctx := l.context(nil)
-	schema := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "engine"}, {Type: "image_definition"}, {Type: "host_pool", LabelNames: []string{"name"}}, {Type: "test", LabelNames: []string{"type"}}}}
+	schema := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "engine"}, {Type: "image_definition"}, {Type: "host_pool", LabelNames: []string{"name"}}, {Type: "test", LabelNames: []string{"type"}}, {Type: "avd_customizer", LabelNames: []string{"name"}}}}
 	c, problems := l.open(body, ctx).Content(schema)
-	l.noteNames(problems, []string{"engine", "image_definition", "host_pool", "test"}, nil, "", "an Ingot file", false)
+	l.noteNames(problems, []string{"engine", "image_definition", "host_pool", "test", "avd_customizer"}, nil, "", "an Ingot file", false)
 	for _, b := range c.Blocks {
 		pos := at(b.TypeRange)
 		d := l.decoder(ctx, b.Type, "ingot/"+b.Type, pos)
@@ -184,6 +184,8 @@ func (l *loader) ingot(body hcl.Body) {
 			l.ingotHostPool(d, b)
 		case "test":
 			l.ingotTest(b)
+		case "avd_customizer":
+			l.avdCustomizer(b)
 		}
 	}
 }

@@ -374,6 +374,11 @@ func (w *schemaWriter) ingot() schema {
 		tests[kind] = w.blocks(w.object(nil, &ingotTest{}, s))
 	}
 	props["test"] = w.blocks(schema{"type": "object", "properties": tests, "additionalProperties": false})
+	avd := schema{}
+	for name, make := range avdKinds() {
+		avd[name] = w.blocks(w.object(nil, &avdScope{}, make()))
+	}
+	props["avd_customizer"] = w.blocks(schema{"type": "object", "properties": avd, "additionalProperties": false})
 	file["title"] = "What neither Packer nor Image Builder can say (*.ingot.hcl, in HCL's JSON form)"
 	return file
 }

@@ -131,12 +131,16 @@ func (c *compiler) try(last string) string {
 		if !ok {
 			continue
 		}
+		// Here GoOn is continue_on_failure, which says something else than continue_on_error of a provisioner: the failure counts
+		// (docs/decisions/0026-failed-and-kept.md). The machine itself must come up: an image that nobody has seen start is not published.
+		mayFail := p.GoOn || v.ContinueDistribute
+		args.GoOn = false
 		step := fmt.Sprintf("%sprovision-%d", tryPrefix, i+1)
 		title := "Try: " + settings.Summary()
 		if p.Name != "" {
 			title = fmt.Sprintf("Try %s: %s", p.Name, settings.Summary())
 		}
-		c.add(plan.Step{Scope: plan.Nothing, ID: step, Kind: "try-provision", Title: title, After: []string{last}, Estimate: p.PauseBefore + settings.Estimate()}, args)
+		c.add(plan.Step{Scope: plan.Nothing, ID: step, Kind: "try-provision", Title: title, After: []string{last}, Estimate: p.PauseBefore + settings.Estimate(), MayFail: mayFail}, args)
 		last = step
 	}
 	// What the builder needed until it was stopped is needed until the image has been tried.

@@ -30,6 +30,7 @@ type machine struct {
 	up, vanished  bool
 	stopped       bool
 	boot          time.Time
+	boots         int // starts so far
 	bootCtx       context.Context
 	bootCancel    context.CancelFunc
 	pendingReboot bool
@@ -190,6 +191,7 @@ func (m *machine) bring(kind string) {
 	}
 	m.bootCancel()
 	m.bootCtx, m.bootCancel = context.WithCancel(m.ctx)
+	m.boots++
 	m.boot, m.up, m.pendingReboot, m.sysprep = m.now(), true, m.bootUpdates() || m.stuckReboot, false
 	m.shells, m.running = map[string]*shell{}, map[string]*detached{}
 }
