@@ -64,6 +64,9 @@ func (w wireTemplate) info() ImageTemplate {
 	return t
 }
 
+// nothing is the result of an operation that has none; the token of an operation holds the name of its type.
+type nothing struct{}
+
 // TemplateID is the id of a template of this client's subscription.
 func (c *Client) TemplateID(group, name string) string {
 	return "/subscriptions/" + c.o.Subscription + "/resourceGroups/" + group + "/providers/Microsoft.VirtualMachineImages/imageTemplates/" + name
@@ -134,9 +137,9 @@ func (c *Client) PatchTemplate(ctx context.Context, group, name string, body map
 // DeleteTemplate deletes a template with what the service made for it; one that is not there is deleted. While it is created, runs or is
 // being cancelled the service refuses (IsNotAllowedNow).
 func (c *Client) DeleteTemplate(ctx context.Context, group, name string, op Op) error {
-	_, err := long[struct{}]{
+	_, err := long[nothing]{
 		what:  "delete image template " + name,
-		begin: pollOf[struct{}](c, http.MethodDelete, c.TemplateID(group, name), nil, runtime.FinalStateViaLocation),
+		begin: pollOf[nothing](c, http.MethodDelete, c.TemplateID(group, name), nil, runtime.FinalStateViaLocation),
 	}.run(ctx, c, op)
 	return gone(err)
 }
@@ -146,7 +149,7 @@ func IsNotAllowedNow(err error) bool { return code(err) == "OperationNotAllowed"
 
 // BeginRun starts a build and returns as soon as the service has accepted it; token is for FollowRun.
 func (c *Client) BeginRun(ctx context.Context, group, name string) (token string, err error) {
-	poller, err := pollOf[struct{}](c, http.MethodPost, c.TemplateID(group, name)+"/run", nil, runtime.FinalStateViaAzureAsyncOp)(ctx, "")
+	poller, err := pollOf[nothing](c, http.MethodPost, c.TemplateID(group, name)+"/run", nil, runtime.FinalStateViaAzureAsyncOp)(ctx, "")
 	if err != nil {
 		return "", wrap(err, "run image template %s", name)
 	}
@@ -160,7 +163,7 @@ func (c *Client) BeginRun(ctx context.Context, group, name string) (token string
 // FollowRun waits until a run has ended, by the operation that BeginRun began or, without its token, by what the template says of its last
 // run. Its error is the run's own, or that of asking.
 func (c *Client) FollowRun(ctx context.Context, group, name, token string) error {
-	l := long[struct{}]{what: "build with image template " + name, begin: pollOf[struct{}](c, http.MethodPost, "", nil, runtime.FinalStateViaAzureAsyncOp)}
+	l := long[nothing]{what: "build with image template " + name, begin: pollOf[nothing](c, http.MethodPost, "", nil, runtime.FinalStateViaAzureAsyncOp)}
 	if token != "" {
 		poller, err := l.begin(ctx, token)
 		if err == nil {
@@ -215,9 +218,9 @@ func (c *Client) RunOutputs(ctx context.Context, group, name string) ([]RunOutpu
 
 // PutTrigger makes the service build a template again whenever its source image has a newer version (reference section 1.3).
 func (c *Client) PutTrigger(ctx context.Context, group, template, name string, op Op) error {
-	_, err := long[struct{}]{
+	_, err := long[nothing]{
 		what: fmt.Sprintf("create trigger %s of image template %s", name, template),
-		begin: pollOf[struct{}](c, http.MethodPut, c.TemplateID(group, template)+"/triggers/"+name, map[string]any{"properties": map[string]any{"kind": "SourceImage"}},
+		begin: pollOf[nothing](c, http.MethodPut, c.TemplateID(group, template)+"/triggers/"+name, map[string]any{"properties": map[string]any{"kind": "SourceImage"}},
 			runtime.FinalStateViaAzureAsyncOp),
 	}.run(ctx, c, op)
 	return err
@@ -225,9 +228,9 @@ func (c *Client) PutTrigger(ctx context.Context, group, template, name string, o
 
 // DeleteTrigger deletes a trigger; one that is not there is deleted.
 func (c *Client) DeleteTrigger(ctx context.Context, group, template, name string, op Op) error {
-	_, err := long[struct{}]{
+	_, err := long[nothing]{
 		what:  fmt.Sprintf("delete trigger %s of image template %s", name, template),
-		begin: pollOf[struct{}](c, http.MethodDelete, c.TemplateID(group, template)+"/triggers/"+name, nil, runtime.FinalStateViaLocation),
+		begin: pollOf[nothing](c, http.MethodDelete, c.TemplateID(group, template)+"/triggers/"+name, nil, runtime.FinalStateViaLocation),
 	}.run(ctx, c, op)
 	return gone(err)
 }

@@ -39,10 +39,11 @@ type session struct {
 	// standIn has what a rehearsal uses in place of what it cannot reach.
 	standIn func(ctx context.Context, address string) (content, why string, err error)
 
-	sim   *sim.Azure // embedded only
-	host  *qemu.Host // of its real machines, if it has any
-	hold  func() func()
-	close func()
+	sim    *sim.Azure // embedded only
+	host   *qemu.Host // of its real machines, if it has any
+	hold   func() func()
+	before map[string]bool // ids that were there when the build began; embedded only
+	close  func()
 }
 
 // env is what an engine gets.

@@ -14,8 +14,8 @@ var name = regexp.MustCompile(`^[A-Za-z0-9-_.]{1,64}$`)
 // ValidName reports whether the service takes s as the name of a template or of a run output.
 func ValidName(s string) bool { return name.MatchString(s) }
 
-// Document is a resource, or a part of one, as the service reads it: what is not set is left out. text gives the value of a text.
-func Document(v any, text func(image.Text) string) map[string]any {
+// Document is a resource, or a part of one, as the service reads it: what is not set is left out. text gives what stands in the place of a text.
+func Document(v any, text func(image.Text) any) map[string]any {
 	out := map[string]any{}
 	r := reflect.ValueOf(v)
 	for r.Kind() == reflect.Pointer {
@@ -33,7 +33,7 @@ func Document(v any, text func(image.Text) string) map[string]any {
 	return out
 }
 
-func document(f reflect.Value, text func(image.Text) string) any {
+func document(f reflect.Value, text func(image.Text) any) any {
 	switch x := f.Interface().(type) {
 	case image.Text:
 		return text(x)

@@ -118,7 +118,7 @@ func (l *compiler) version(t *Template, old string) string {
 			}
 		}
 	}
-	look("", Document(t, image.Text.String))
+	look("", Document(t, func(t image.Text) any { return t.String() }))
 	if strings.HasSuffix(t.Properties.Source.ImageVersionID, "/latest") || t.Properties.Validate != nil {
 		need = max(need, "2022-07-01")
 	}
