@@ -147,6 +147,8 @@ func codeOf(e *plan.RunError) int {
 		return exitLeftOver
 	case e.Outcome == plan.Cancelled:
 		return exitInterrupted
+	case e.Outcome == plan.FailedKept: // whatever the test failed of: the build had its rights
+		return exitFailed
 	case azure.IsAuth(e.Err) || azure.IsForbidden(e.Err):
 		return exitPermission
 	default:

@@ -22,7 +22,7 @@ func (a *app) checkAhead(ctx context.Context, r *template.Result, ready []*prepa
 	for i, p := range ready {
 		wg.Go(func() {
 			f := engine.Preflight{Cloud: p.session.cloud, Img: p.img, Facts: facts[i], Plan: p.plan}
-			if righter, ok := a.engine().(engine.Righter); ok {
+			if righter, ok := engineOf(p.img).(engine.Righter); ok {
 				f.Rights = righter.Rights(p.plan, facts[i])
 			}
 			var err error

@@ -128,7 +128,7 @@ func builtIn(actions []string) string {
 // Namespaces are the resource providers of which the plan makes something, sorted.
 func Namespaces(p *plan.Plan) []string {
 	of := map[string]string{"vault": "Microsoft.KeyVault", "nsg": "Microsoft.Network", "network": "Microsoft.Network", "ip": "Microsoft.Network", "nic": "Microsoft.Network",
-		"vm": "Microsoft.Compute", "managed-image": "Microsoft.Compute", "gallery": "Microsoft.Compute", "snapshot": "Microsoft.Compute", "vhd": "Microsoft.Storage", "storage": "Microsoft.Storage"}
+		"image-template": "Microsoft.VirtualMachineImages", "vm": "Microsoft.Compute", "managed-image": "Microsoft.Compute", "gallery": "Microsoft.Compute", "snapshot": "Microsoft.Compute", "vhd": "Microsoft.Storage", "storage": "Microsoft.Storage"}
 	var out []string
 	for _, s := range p.Steps {
 		if ns := of[s.Kind]; ns != "" && !slices.Contains(out, ns) {

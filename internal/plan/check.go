@@ -32,6 +32,9 @@ func (p *Plan) Check() error {
 		if len(s.Until) > 0 && s.Scope != Scratch {
 			bad("step %s is kept, so it cannot be undone early", s.ID)
 		}
+		if s.MayFail && s.Scope == Product {
+			bad("step %s is kept, so it may not fail", s.ID)
+		}
 		if s.Within != "" && s.Scope == Product {
 			bad("step %s is kept, so it cannot go with step %s", s.ID, s.Within)
 		}

@@ -50,14 +50,14 @@ func (w *world) Do(ctx context.Context, t *Task) error {
 	if w.has(EntryVerdict, "") {
 		w.wrong = append(w.wrong, id+" was done after the verdict")
 	}
-	if w.has(EntryDone, id) {
+	if w.has(EntryDone, id) || w.has(EntryFlaw, id) {
 		w.wrong = append(w.wrong, id+" was done twice")
 	}
 	if !w.has(EntryStart, id) {
 		w.wrong = append(w.wrong, id+" was done before it was journalled")
 	}
 	for _, before := range t.Step.After {
-		if !w.has(EntryDone, before) {
+		if !w.has(EntryDone, before) && !w.has(EntryFlaw, before) {
 			w.wrong = append(w.wrong, id+" was done before "+before)
 		}
 	}
@@ -84,7 +84,7 @@ func (w *world) Undo(_ context.Context, t *Task) error {
 	if !w.has(EntryStart, id) {
 		w.wrong = append(w.wrong, id+" was undone though it never began")
 	}
-	if t.Step.Scope == Nothing || t.Step.Scope == Product && t.Outcome == Succeeded {
+	if t.Step.Scope == Nothing || t.Step.Scope == Product && t.Outcome.Keeps() {
 		w.wrong = append(w.wrong, id+" was undone though it is not to be")
 	}
 	for _, s := range w.plan.Steps {
@@ -104,7 +104,7 @@ func (w *world) Undo(_ context.Context, t *Task) error {
 
 // ownUndo reports whether s is due and does not go with another.
 func (w *world) ownUndo(s Step, outcome Outcome) bool {
-	if s.Scope == Nothing || s.Scope == Product && (outcome == Succeeded || !w.has(EntryVerdict, "")) {
+	if s.Scope == Nothing || s.Scope == Product && (outcome.Keeps() || !w.has(EntryVerdict, "")) {
 		return false
 	}
 	return s.Within == "" || !w.has(EntryStart, s.Within)
@@ -126,6 +126,7 @@ func drawPlan(t *testing.T, r *rand.Rand) *Plan {
 	for i := range 1 + r.IntN(7) {
 		s := Step{ID: string(rune('a' + i)), Kind: "any", Scope: []Scope{Scratch, Scratch, Product, Nothing}[r.IntN(4)]}
 		s.Title = s.ID
+		s.MayFail = s.Scope != Product && r.IntN(3) == 0
 		for _, before := range p.Steps {
 			if r.IntN(3) == 0 {
 				s.After = append(s.After, before.ID)
@@ -199,15 +200,20 @@ func crash(t *testing.T, draw *rand.Rand, dies bool) {
 		err = r().Run(t.Context(), p)
 	}
 	var run *RunError
-	if errors.As(err, &run) && len(run.Left) > 0 {
+	errors.As(err, &run)
+	if flawed := slices.ContainsFunc(p.Steps, func(s Step) bool { return w.has(EntryFlaw, s.ID) }); flawed && err == nil {
+		t.Error("a step failed, and the run is a success")
+	}
+	if run != nil && len(run.Left) > 0 {
 		t.Errorf("still left: %v", run.Left)
 	}
+	keeps := err == nil || run != nil && run.Outcome.Keeps()
 	for _, s := range p.Steps {
 		switch {
 		case s.Scope == Nothing:
-		case s.Scope == Product && err == nil && !w.stands[s.ID]:
-			t.Errorf("%s is gone, though the run succeeded", s.ID)
-		case w.stands[s.ID] && (s.Scope == Scratch || err != nil):
+		case s.Scope == Product && keeps && !w.stands[s.ID]:
+			t.Errorf("%s is gone, though the run succeeded or was to keep it (%v)", s.ID, err)
+		case w.stands[s.ID] && (s.Scope == Scratch || !keeps):
 			t.Errorf("%s is left (%v)", s.ID, err)
 		}
 	}

@@ -29,7 +29,13 @@ const (
 	Succeeded Outcome = "succeeded"
 	Failed    Outcome = "failed"
 	Cancelled Outcome = "cancelled"
+	// FailedKept is a run that was carried to its end although a step that may fail has failed (Step.MayFail): it has failed, and
+	// what it made is kept.
+	FailedKept Outcome = "failed-kept"
 )
+
+// Keeps reports whether the products of a run that was judged so are kept.
+func (o Outcome) Keeps() bool { return o == Succeeded || o == FailedKept }
 
 // Event is one thing that happened in a run: the one stream that every display, log and dashboard reads. Its texts have
 // passed the runner's redaction.

@@ -18,6 +18,7 @@ type record struct {
 	undone  bool
 	undoing bool // in this process, now
 	err     error
+	flaw    error // how a step that may fail has failed; done is set, too
 	saved   json.RawMessage
 	result  json.RawMessage
 }
@@ -63,9 +64,20 @@ func (x *execution) replay(e Entry) {
 		rec.done, rec.result = true, e.Data
 	case EntryFailed:
 		rec.failed = true
+	case EntryFlaw:
+		rec.done, rec.flaw = true, errors.New(e.Error)
 	case EntryUndone:
 		rec.undone = true
 	}
+}
+
+// flaws are the failures that the run went on past, in the plan's order. The lock is held.
+func (x *execution) flaws() error {
+	var all []error
+	for _, s := range x.plan.Steps {
+		all = append(all, x.recs[s.ID].flaw)
+	}
+	return errors.Join(all...)
 }
 
 func text(err error) string {

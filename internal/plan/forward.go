@@ -85,6 +85,9 @@ func (x *execution) forward(parent context.Context) *RunError {
 		x.outcome, x.verdict = Failed, x.broken
 	case first == nil && (ctx.Err() == nil || x.allDone() && parent.Err() == nil && errors.Is(context.Cause(ctx), ErrDetached)):
 		x.outcome = Succeeded
+		if flaws := x.flaws(); flaws != nil {
+			x.outcome, x.verdict = FailedKept, x.redact(fmt.Errorf("what the run made is kept, but it has failed: %w", flaws))
+		}
 	case first == nil || interrupted:
 		x.outcome, x.verdict = Cancelled, cancelCause(parent, ctx)
 	default:
@@ -147,7 +150,7 @@ func (x *execution) ready(rec *record) bool {
 func (x *execution) do(ctx context.Context, rec *record) error {
 	for {
 		err := x.doOnce(ctx, rec)
-		if err == nil || ctx.Err() != nil || x.OnError != OnErrorAsk || x.Ask == nil {
+		if err == nil || ctx.Err() != nil || rec.step.MayFail || x.OnError != OnErrorAsk || x.Ask == nil {
 			return err
 		}
 		answer, asked := x.ask(ctx, rec.step, err)
@@ -184,7 +187,7 @@ func (x *execution) doOnce(ctx context.Context, rec *record) error {
 	x.mu.Lock()
 	rec.started = true
 	x.mu.Unlock()
-	begun := x.Clock.Now()
+	begun, run := x.Clock.Now(), ctx
 	x.say(Event{Kind: StepStarted, Step: rec.step.ID, Title: rec.step.Title})
 	if rec.step.Timeout > 0 {
 		var stop context.CancelFunc
@@ -202,6 +205,9 @@ func (x *execution) doOnce(ctx context.Context, rec *record) error {
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", rec.step.Title, err)
+		if rec.step.MayFail && run.Err() == nil { // a step that was stopped has not shown that it fails
+			return x.goPast(rec, err, took)
+		}
 		x.log(Entry{Kind: EntryFailed, Step: rec.step.ID, Error: err.Error()}) //nolint:errcheck // kept in x.broken
 		x.say(Event{Kind: StepFailed, Step: rec.step.ID, Title: rec.step.Title, Err: err.Error(), Elapsed: took})
 		return err
@@ -218,6 +224,19 @@ func (x *execution) doOnce(ctx context.Context, rec *record) error {
 	rec.done, rec.result = true, result
 	x.mu.Unlock()
 	x.say(Event{Kind: StepDone, Step: rec.step.ID, Title: rec.step.Title, Elapsed: took})
+	return nil
+}
+
+// goPast journals the failure of a step that may fail, which is then as good as done.
+func (x *execution) goPast(rec *record, err error, took time.Duration) error {
+	x.mu.Lock()
+	if x.logLocked(Entry{Kind: EntryFlaw, Step: rec.step.ID, Error: err.Error()}) != nil {
+		x.mu.Unlock()
+		return errAborted
+	}
+	rec.done, rec.flaw = true, err
+	x.mu.Unlock()
+	x.say(Event{Kind: StepFailed, Step: rec.step.ID, Title: rec.step.Title, Err: err.Error(), Elapsed: took})
 	return nil
 }
 

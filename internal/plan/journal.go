@@ -20,6 +20,7 @@ const (
 	EntrySave       EntryKind = "save"        // Step, Data: what the step must know after a crash
 	EntryDone       EntryKind = "done"        // Step, Data: its result
 	EntryFailed     EntryKind = "failed"      // Step, Error
+	EntryFlaw       EntryKind = "flaw"        // Step, Error: a step that may fail has failed, and the run goes on
 	EntryVerdict    EntryKind = "verdict"     // Outcome, Error: Do is never called again
 	EntryUndo       EntryKind = "undo"        // Step: Undo is about to be called
 	EntryUndone     EntryKind = "undone"      // Step

@@ -16,7 +16,7 @@ type Scope string
 const (
 	// Scratch is always undone, whatever the verdict.
 	Scratch Scope = "scratch"
-	// Product is undone only if the run fails or is cancelled.
+	// Product is undone only if the run fails or is cancelled (Outcome.Keeps).
 	Product Scope = "product"
 	// Nothing makes nothing that stays, so there is nothing to undo.
 	Nothing Scope = "nothing"
@@ -45,6 +45,10 @@ type Step struct {
 	// Alone says that once begun and accepted (its token saved) the step goes on without a runner, which only has to see how it
 	// ends: a copy of hours in the cloud. Every other step needs a process beside it.
 	Alone bool `json:"alone,omitempty"`
+	// MayFail says that the run goes on when the step fails, as if it were done: what comes after it must not need its result. The
+	// failure is remembered, and the run ends FailedKept. It is not asked about, and OnError does not speak of it. A step whose work
+	// is kept cannot be one: half of a product would be kept.
+	MayFail bool `json:"mayFail,omitempty"`
 	// Timeout bounds Do; zero means no bound.
 	Timeout time.Duration `json:"timeout,omitempty"`
 

@@ -130,7 +130,10 @@ func (r *Runner) goOn(ctx context.Context, p *Plan, entries []Entry) error {
 	}
 	x.say(Event{Kind: RunStarted, Plan: p, Title: p.Title})
 	for _, s := range p.Steps {
-		if rec := x.recs[s.ID]; rec.done {
+		switch rec := x.recs[s.ID]; {
+		case rec.flaw != nil:
+			x.say(Event{Kind: StepFailed, Step: s.ID, Title: s.Title, Err: rec.flaw.Error()})
+		case rec.done:
 			x.say(Event{Kind: StepSkipped, Step: s.ID, Title: s.Title})
 		}
 	}

@@ -67,14 +67,21 @@ func (r *recorder) Do(_ context.Context, t *Task) error   { return r.note(t.Step
 func (r *recorder) Undo(_ context.Context, t *Task) error { return r.note(t.Step.ID+":undo", t) }
 
 // stepsOf reads "group vm>group image>vm!": > names what a step waits for, ! marks a product, ? one that makes nothing,
-// @x one that goes with x, ~x one that is not needed after x.
+// * one that may fail, @x one that goes with x, ~x one that is not needed after x.
 func stepsOf(t *testing.T, text string) *Plan {
 	t.Helper()
 	p := &Plan{Run: "test", Title: "test"}
 	for _, word := range strings.Fields(text) {
 		s := Step{Kind: "any", Scope: Scratch}
-		for strings.HasSuffix(word, "!") || strings.HasSuffix(word, "?") {
-			s.Scope = map[byte]Scope{'!': Product, '?': Nothing}[word[len(word)-1]]
+		for word != strings.TrimRight(word, "!?*") {
+			switch word[len(word)-1] {
+			case '!':
+				s.Scope = Product
+			case '?':
+				s.Scope = Nothing
+			case '*':
+				s.MayFail = true
+			}
 			word = word[:len(word)-1]
 		}
 		word, until, ok := strings.Cut(word, "~")
@@ -106,7 +113,7 @@ func before(p *Plan, text string) *memory {
 		switch {
 		case id == "verdict":
 			e := Entry{Seq: len(m.entries) + 1, Kind: EntryVerdict, Outcome: Outcome(what)}
-			if what != string(Succeeded) {
+			if what != string(Succeeded) { // failed-kept has one, too
 				e.Error = "the original error"
 			}
 			m.entries = append(m.entries, e)
@@ -116,6 +123,10 @@ func before(p *Plan, text string) *memory {
 			add(EntryStart, id)
 			add(EntryDone, id)
 			m.entries[len(m.entries)-1].Data = json.RawMessage("{}")
+		case what == "was-flawed":
+			add(EntryStart, id)
+			add(EntryFlaw, id)
+			m.entries[len(m.entries)-1].Error = "the original error"
 		case what == "was-undone":
 			add(EntryUndo, id)
 			add(EntryUndone, id)
@@ -145,6 +156,15 @@ func TestRunnerInWords(t *testing.T) {
 		{"resume after failure never does", chain, "group:was-done vm:was-doing verdict:failed", "", "group:undo", "failed", ""},
 		{"a cancelled run is only undone", "a b>a", "a:was-done b:was-doing verdict:cancelled", "", "b:undo a:undo", "cancelled", ""},
 		{"what was undone early is not undone again", "vault off>vault? image>off!", "vault:was-done off:was-done vault:was-undone image:was-doing", "", "image:do", "", ""},
+		{"a step that may fail and does not", "vm test>vm?* image>test!", "", "", "vm:do test:do image:do vm:undo", "", ""},
+		{"a step that may fail is gone past: products are kept, scratch is not", "vm test>vm?* image>test!", "", "test:do", "vm:do test:do image:do vm:undo", "failed-kept", ""},
+		{"a run that fails after that keeps nothing", "vm test>vm?* image>test! more>image!", "", "test:do more:do", "vm:do test:do image:do more:do more:undo image:undo vm:undo", "failed", ""},
+		{"scratch of a step that failed and was gone past goes", "vm test>vm* image>test!", "", "test:do", "vm:do test:do image:do test:undo vm:undo", "failed-kept", ""},
+		{"early undo after a step that failed and was gone past", "vm~test test>vm?* image>test!", "", "test:do", "vm:do test:do image:do vm:undo", "failed-kept", ""},
+		{"a failure that was gone past is remembered, not tried again", "vm test>vm?* image>test!", "vm:was-done test:was-flawed image:was-doing", "", "image:do vm:undo", "failed-kept", ""},
+		{"killed after the last step, before the verdict", "vm test>vm?* image>test!", "vm:was-done test:was-flawed image:was-done", "", "vm:undo", "failed-kept", ""},
+		{"resume after failed-kept only cleans up", "vm test>vm?* image>test!", "vm:was-done test:was-flawed image:was-done verdict:failed-kept", "", "vm:undo", "failed-kept", ""},
+		{"what a failed-kept run leaves is named", "vm test>vm?* image>test!", "", "test:do vm:undo", "vm:do test:do image:do vm:undo", "failed-kept", "vm"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := stepsOf(t, c.plan)
@@ -169,7 +189,7 @@ func TestRunnerInWords(t *testing.T) {
 			case c.outcome != "" && (run == nil || string(run.Outcome) != c.outcome):
 				t.Errorf("error %v, want outcome %s", err, c.outcome)
 			}
-			if strings.Contains(c.was, "verdict:failed") && !strings.Contains(fmt.Sprint(err), "the original error") {
+			if (strings.Contains(c.was, "verdict:failed") || strings.Contains(c.was, "was-flawed")) && !strings.Contains(fmt.Sprint(err), "the original error") {
 				t.Errorf("the resumed clean-up ends with %v", err)
 			}
 			var left []string
@@ -273,6 +293,52 @@ func TestAbortKeepsAndCanBeResumed(t *testing.T) {
 	}
 	if got := strings.Join(rec.calls, " "); got != "a:do b:do b:do b:undo a:undo" {
 		t.Error(got)
+	}
+}
+
+// TestCancelledWhileItMayFail: a step that is stopped has not shown that it fails. The run is cancelled, and its products go.
+func TestCancelledWhileItMayFail(t *testing.T) {
+	p := stepsOf(t, "image! test>image?*")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	rec := &recorder{fail: map[string]int{"test:do": 1}}
+	rec.hook = func(call string, _ *Task) {
+		if call == "test:do" {
+			cancel(errors.New("interrupted"))
+		}
+	}
+	m := &memory{}
+	err := (&Runner{Actions: map[string]Action{"any": rec}, Journal: m, Clock: WallClock{}}).Run(ctx, p)
+	var run *RunError
+	if !errors.As(err, &run) || run.Outcome != Cancelled || rec.calls[len(rec.calls)-1] != "image:undo" {
+		t.Errorf("%v %v", err, rec.calls)
+	}
+	for _, e := range m.entries {
+		if e.Kind == EntryFlaw {
+			t.Error("a step that was stopped counts as one that failed")
+		}
+	}
+}
+
+// TestTimeLimitOfAStepThatMayFail is a failure of the step's own, not of the run's.
+func TestTimeLimitOfAStepThatMayFail(t *testing.T) {
+	p := stepsOf(t, "a?*")
+	p.Steps[0].Timeout, p.Steps[0].Args = time.Hour, json.RawMessage("{}")
+	slow := Typed[struct{}, struct{}]{DoFunc: func(ctx context.Context, _ *Task, _ struct{}) (struct{}, error) {
+		<-ctx.Done()
+		return struct{}{}, ctx.Err()
+	}}
+	err := (&Runner{Actions: map[string]Action{"any": slow}, Journal: &memory{}, Clock: &still{}}).Run(t.Context(), p)
+	var run *RunError
+	if !errors.As(err, &run) || run.Outcome != FailedKept || !strings.Contains(err.Error(), "time limit of 1h0m0s") {
+		t.Error(err)
+	}
+}
+
+// TestProductMayNotFail: half of it would be kept.
+func TestProductMayNotFail(t *testing.T) {
+	p := &Plan{Run: "test", Steps: []Step{{ID: "a", Scope: Product, MayFail: true}}}
+	if err := p.Check(); err == nil || !strings.Contains(err.Error(), "step a is kept, so it may not fail") {
+		t.Error(err)
 	}
 }
 

@@ -83,7 +83,7 @@ func StatusOf(run string, entries []Entry, live bool) (st Status, err error) {
 			}
 		case EntryDone:
 			step.State, step.Took = "done", e.Time.Sub(begun[e.Step])
-		case EntryFailed:
+		case EntryFailed, EntryFlaw:
 			step.State, step.Took, step.Error = "failed", e.Time.Sub(begun[e.Step]), e.Error
 		case EntryUndo:
 			step.State = "undoing"

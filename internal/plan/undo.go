@@ -86,7 +86,7 @@ func (x *execution) goes(s Scope) bool {
 	case Nothing:
 		return false
 	case Product:
-		return x.outcome != Succeeded && x.judged
+		return !x.outcome.Keeps() && x.judged
 	default:
 		return true
 	}
@@ -95,7 +95,7 @@ func (x *execution) goes(s Scope) bool {
 // keptUnjudged lists the products that a failed run keeps because its verdict could not be journalled.
 func (x *execution) keptUnjudged() []LeftOver {
 	var left []LeftOver
-	if x.outcome == Succeeded || x.judged {
+	if x.outcome.Keeps() || x.judged {
 		return nil
 	}
 	for _, s := range x.plan.Steps {

@@ -21,6 +21,8 @@ type machine struct {
 	user, password string
 	certificateURL string
 	generation     string
+	domain         string // that it has joined
+	entra          bool   // it has joined Entra ID
 	content        content
 	kept           machineMark
 }

@@ -97,6 +97,7 @@ type loader struct {
 	masks   []hcl.Range     // what must not be shown of the files
 	// declassified are values of sensitive variables that an id or a name is made of: they cannot be hidden.
 	declassified map[string]bool
+	avd          map[*image.Image][]avdPlaced
 	spent        int // what expressions have taken so far, in bytes as estimated
 }
 
@@ -126,6 +127,7 @@ func Load(path string, o Options) (*Result, diag.List) {
 		l.plainJSON(names[0])
 	}
 	l.ingotFiles(path)
+	l.placeAVD()
 	l.patterns()
 	l.mask()
 	return l.r, l.problems

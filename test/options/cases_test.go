@@ -38,8 +38,8 @@ func world() *sim.Scenario {
 	plan := map[string]any{"purchasePlan": map[string]any{"name": "avd-golden-base-win11", "product": "avd-golden-base", "publisher": "cloud-infrastructure-services"}}
 	return &sim.Scenario{Resources: []sim.Seeded{
 		res(simulated+"rg-images", map[string]any{}), res(simulated+"rg-build", map[string]any{}), res(simulated+"rg-net", map[string]any{}),
-		res("rg-images/providers/Microsoft.Compute/galleries/gal", props(map[string]any{"sharingProfile": map[string]any{"permissions": "Community", "communityGalleryInfo": map[string]any{"publicNamePrefix": "contoso"}}})),
-		res("rg-images/providers/Microsoft.Compute/galleries/directgallery", props(map[string]any{"sharingProfile": map[string]any{"permissions": "Groups"}})),
+		res("rg-images/providers/Microsoft.Compute/galleries/gal", props(map[string]any{"sharingProfile": map[string]any{"permissions": "Community", "communityGalleryInfo": map[string]any{"publicNamePrefix": "contoso", "communityGalleryEnabled": true}}})),
+		res("rg-images/providers/Microsoft.Compute/galleries/directgallery", props(map[string]any{"sharingProfile": map[string]any{"permissions": "Groups", "groups": []any{map[string]any{"type": "Subscriptions", "ids": []any{sim.DefaultSubscription}}}}})),
 		res("rg-images/providers/Microsoft.Compute/galleries/directgallery/images/win", props(map[string]any{"osType": "Windows", "osState": "Generalized", "hyperVGeneration": "V2", "identifier": map[string]any{"publisher": "p", "offer": "o", "sku": "d"}})),
 		definition("win", "Windows", "Generalized", "V2", "TrustedLaunchSupported", nil), definition("win1", "Windows", "Generalized", "V1", "", nil), definition("cvm", "Windows", "Generalized", "V2", "ConfidentialVM", nil),
 		definition("bought", "Windows", "Generalized", "V2", "TrustedLaunchSupported", plan), definition("special", "Windows", "Specialized", "V2", "", nil),
@@ -270,7 +270,7 @@ func scenes() []scene {
 		{name: "a confidential machine", text: windowsFrom(`
   image_publisher = "MicrosoftWindowsServer"
   image_offer     = "WindowsServer"
-  image_sku       = "2022-datacenter-smalldisk-g2"`, gallery("cvm")+`
+  image_sku       = "2022-datacenter-smalldisk-g2"`, strings.Replace(gallery("cvm"), "  }", "    confidential_vm_image_encryption_type = \"EncryptedWithPmk\"\n  }", 1)+`
   vm_size                  = "Standard_DC2as_v5"
   security_type            = "ConfidentialVM"
   security_encryption_type = "DiskWithVMGuestState"
@@ -281,6 +281,7 @@ func scenes() []scene {
 			{"security_encryption_type", putVM, disk + "managedDisk.securityProfile.securityEncryptionType", "DiskWithVMGuestState"},
 			{"disk_encryption_set_id", putVM, disk + "managedDisk.securityProfile.diskEncryptionSet.id", des},
 			{"disk_encryption_set_id", putVM, disk + "managedDisk.diskEncryptionSet", "<nil>"},
+			{"shared_image_gallery_destination.confidential_vm_image_encryption_type", "^PUT .*/images/cvm/versions/", publishing + "targetRegions.0.encryption.osDiskImage.securityProfile.confidentialVMEncryptionType", "EncryptedWithPmk"},
 		}},
 		{name: "confidential: a size that is not", refused: "cannot be a confidential VM", text: windowsFrom(marketplace, gallery("cvm")+`
   security_type       = "ConfidentialVM"
@@ -426,6 +427,13 @@ func scenes() []scene {
 		{name: "another address of the guest", text: windows("\n  winrm_host = \"10.0.0.4\""), want: []want{{"winrm_host", "^DIAL 10.0.0.4:5986$", "", "<nil>"}}},
 		{name: "another port, where nobody answers", timed: true, text: windows("\n  winrm_port = 5999\n  winrm_timeout = \"6m\""), fails: "time limit of 6m0s", want: []want{
 			{"winrm_port", putNSG, "properties.securityRules.0.properties.destinationPortRange", "5999"}, {"winrm_port", "^DIAL .*:5999$", "", "<nil>"}, {"winrm_timeout", "^DIAL .*:5999$", "", "<nil>"}}},
+		{name: "SSH, where nobody answers", timed: true, text: windows("\n  communicator = \"ssh\"\n  ssh_username = \"builder\"\n  ssh_password = \"Test-secret-not-real-1\"\n  ssh_host = \"10.0.0.250\"\n  ssh_timeout = \"7m\""), fails: "time limit of 7m0s", want: []want{
+			{"ssh_timeout", "^DIAL 10.0.0.250:22$", "", "<nil>"}}},
+		{name: "a VHD as the target", kept: "/contosodisks/", text: windows("\n  resource_group_name = \"rg-images\"\n  storage_account = \"contosodisks\"\n  capture_container_name = \"vhds\"\n  capture_name_prefix = \"w11-\"\n  sas_token_duration = \"90m\""), prepare: func(r *rig) {
+			if err := r.sim.SeedVHD(vhd); err != nil { // makes the container
+				r.t.Fatal(err)
+			}
+		}, want: []want{{"sas_token_duration", "^POST .*/snapshots/[^/]+/beginGetAccess$", "durationInSeconds", "5400"}}},
 		{name: "a VHD", text: windowsFrom("\n  image_url = \""+vhd+"\"", gallery("win1")), prepare: func(r *rig) {
 			if err := r.sim.SeedVHD(vhd); err != nil {
 				r.t.Fatal(err)

@@ -86,7 +86,7 @@ func (c *compiler) try(last string) string {
 	if m.DiskController != "" {
 		d.DiskControllers = slices.Compact([]string{"SCSI", m.DiskController})
 	}
-	add(plan.Step{ID: "definition", Kind: "definition", Title: "Create its image definition", After: []string{tryPrefix + "gallery"}, Estimate: time.Second, UndoEstimate: time.Second}, definitionArgs{d})
+	add(plan.Step{ID: "definition", Kind: "definition", Title: "Create its image definition", After: []string{tryPrefix + "gallery"}, Estimate: time.Second, UndoEstimate: time.Second}, definitionArgs{Definition: d})
 	add(plan.Step{ID: "version", Kind: "gallery", Title: "Put the image into it, in " + c.f.Location + " only", After: []string{tryPrefix + "definition", last}, Estimate: takesShallow, UndoEstimate: takesVersionDelete, Timeout: time.Hour}, galleryArgs{Version: version})
 
 	var builder vmArgs
@@ -131,12 +131,16 @@ func (c *compiler) try(last string) string {
 		if !ok {
 			continue
 		}
+		// Here GoOn is continue_on_failure, which says something else than continue_on_error of a provisioner: the failure counts
+		// (docs/decisions/0026-failed-and-kept.md). The machine itself must come up: an image that nobody has seen start is not published.
+		mayFail := p.GoOn || v.ContinueDistribute
+		args.GoOn = false
 		step := fmt.Sprintf("%sprovision-%d", tryPrefix, i+1)
 		title := "Try: " + settings.Summary()
 		if p.Name != "" {
 			title = fmt.Sprintf("Try %s: %s", p.Name, settings.Summary())
 		}
-		c.add(plan.Step{Scope: plan.Nothing, ID: step, Kind: "try-provision", Title: title, After: []string{last}, Estimate: p.PauseBefore + settings.Estimate()}, args)
+		c.add(plan.Step{Scope: plan.Nothing, ID: step, Kind: "try-provision", Title: title, After: []string{last}, Estimate: p.PauseBefore + settings.Estimate(), MayFail: mayFail}, args)
 		last = step
 	}
 	// What the builder needed until it was stopped is needed until the image has been tried.

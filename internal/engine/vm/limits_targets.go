@@ -13,13 +13,6 @@ func targetLimits(img *image.Image) diag.List {
 		if img.SkipImage {
 			l.Errorf(img.Pos, "leave skip_create_image or the tests out", "there is no image to try: skip_create_image makes none")
 		}
-		goOn := v.ContinueDistribute
-		for _, p := range v.Steps {
-			goOn = goOn || p.GoOn
-		}
-		if goOn {
-			l.Errorf(img.Pos, "leave it out: a test that fails keeps the image from being published", "on a VM of your own a run cannot both fail and keep what it has published (continueDistributeOnFailure, continue_on_failure)")
-		}
 	}
 	if img.SkipImage || img.Validation != nil && img.Validation.SourceOnly {
 		return nil // nothing is captured

@@ -97,7 +97,7 @@ func (b *build) removeVM(ctx context.Context, t *plan.Task, a vmArgs, _ *vmResul
 			return err
 		}
 	}
-	if a.KeepDisk && t.Outcome == plan.Succeeded {
+	if a.KeepDisk && t.Outcome.Keeps() {
 		return b.removeDataDisks(ctx, t, a.VM)
 	}
 	return errors.Join(b.removeDataDisks(ctx, t, a.VM), b.env.Cloud.DeleteDisk(ctx, a.VM.Group, a.VM.OSDiskName, undoOp(t)))
