@@ -41,7 +41,7 @@ func (w *Azure) provider(q *request, sub string, rest []string) *reply {
 	for _, r := range regions() {
 		places = append(places, r.display)
 	}
-	for _, typ := range append([]string{assignmentType, roleType, lockType, policyType, policyAssignmentType, groupType}, w.kindTypes()...) {
+	for _, typ := range append([]string{assignmentType, roleType, lockType, denyType, policyType, policyAssignmentType, groupType}, w.kindTypes()...) {
 		ns, name, _ := strings.Cut(typ, "/")
 		seen[ns] = append(seen[ns], map[string]any{"resourceType": name, "locations": places, "apiVersions": apiVersions(ns), "defaultApiVersion": apiVersions(ns)[0], "capabilities": "None"})
 	}
