@@ -42,6 +42,7 @@ type logReader struct {
 	running bool     // it has not ended
 	lines   []string // the end of what it said
 	errored bool     // Packer says that the build failed
+	said    string   // the last line
 }
 
 // mostLines is how much of a customizer's output its error shows.
@@ -229,7 +230,10 @@ func (f *follower) line(r *logReader, text string) {
 	if text == "" {
 		return
 	}
-	f.t.Output(stream, text)
+	if text != r.said { // the wait for sysprep says the same for minutes
+		f.t.Output(stream, text)
+	}
+	r.said = text
 	if r.running {
 		r.lines = append(r.lines, text)
 		r.lines = r.lines[max(0, len(r.lines)-mostLines):]
