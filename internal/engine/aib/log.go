@@ -42,6 +42,7 @@ type logReader struct {
 	running bool     // it has not ended
 	lines   []string // the end of what it said
 	errored bool     // Packer says that the build failed
+	reason  string   // why, in Packer's words
 	said    string   // the last line
 }
 
@@ -192,7 +193,9 @@ var (
 	ends   = regexp.MustCompile(`\(telemetry\) ending (\S+)`)
 	shown  = regexp.MustCompile(`^(ui|ui error): ?(.*)$`)
 	from   = regexp.MustCompile(`^(==>|   ) (?:azure-arm(?:\.[\w-]+)?): ?(.*)$`)
-	over   = regexp.MustCompile(`^Build '.*' errored|^--> azure-arm|^==> Some builds didn't complete`)
+	over   = regexp.MustCompile(`^Build '.*' errored after [^:]*: (.*)|^Provisioning step had errors|^--> azure-arm|^==> Some builds didn't complete`)
+	// noise is what Packer says of a script before the script says anything.
+	noise = regexp.MustCompile(`^Provisioning with (Powershell\.\.\.|powershell script:|shell script:)`)
 )
 
 // line reads one line of the log.
@@ -221,11 +224,14 @@ func (f *follower) line(r *logReader, text string) {
 	case kind != "OUT":
 		return // Packer's own log
 	}
-	if over.MatchString(text) {
-		r.errored = true
-	}
 	if p := from.FindStringSubmatch(text); p != nil {
 		text = p[2]
+	}
+	if o := over.FindStringSubmatch(text); o != nil {
+		r.errored, r.running = true, false
+		if r.reason == "" {
+			r.reason = o[1]
+		}
 	}
 	if text == "" {
 		return
@@ -234,7 +240,7 @@ func (f *follower) line(r *logReader, text string) {
 		f.t.Output(stream, text)
 	}
 	r.said = text
-	if r.running {
+	if r.running && !noise.MatchString(text) {
 		r.lines = append(r.lines, text)
 		r.lines = r.lines[max(0, len(r.lines)-mostLines):]
 	}
@@ -287,6 +293,9 @@ func (f *follower) failed(text string) string {
 	out := strings.Replace(r.where(), "customizer", what, 1) + " failed"
 	if r.at < len(r.steps) {
 		out = fmt.Sprintf("%s %d of %d failed: %s", what, r.at+1, len(r.steps), r.steps[r.at])
+	}
+	if r.reason != "" {
+		out += ": " + r.reason
 	}
 	if len(r.lines) > 0 {
 		out += "\nthe end of its output:\n  " + strings.Join(r.lines, "\n  ")
