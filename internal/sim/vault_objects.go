@@ -40,7 +40,7 @@ type objectVersion struct {
 	Tags       any            `json:"tags,omitempty"`
 }
 
-// objects answers for keys, certificates and the deleted ones. nil: it is about something else.
+// vaultObjects answers for keys, certificates and the deleted ones. nil: it is about something else.
 func (w *Azure) vaultObjects(r *http.Request, s *vaultStore, who *principal, parts []string, raw []byte) *reply {
 	collection := strings.ToLower(parts[0])
 	kind, gone := strings.CutPrefix(collection, "deleted")
