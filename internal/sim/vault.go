@@ -181,7 +181,10 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 	if parts[0] == "deletedsecrets" && r.Method == http.MethodDelete {
 		right = "purge"
 	}
-	if len(parts) == 1 {
+	if r.Method == http.MethodPatch {
+		right = "update"
+	}
+	if len(parts) == 1 || len(parts) == 3 && parts[2] == "versions" && r.Method == http.MethodGet {
 		right = "list"
 	}
 	if !w.mayVault(s, who, right) {
@@ -247,6 +250,15 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 		if x == nil {
 			return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+parts[1]+" was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command."))
 		}
+		if len(parts) == 3 && parts[2] == "versions" {
+			list := []any{}
+			for _, v := range x.versions {
+				b := v.show(root + x.name)
+				delete(b, "value")
+				list = append(list, b)
+			}
+			return &reply{status: 200, body: map[string]any{"value": list}}
+		}
 		v := x.versions[len(x.versions)-1]
 		if len(parts) > 2 && parts[2] != "" {
 			v = nil
@@ -259,7 +271,29 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 				return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+parts[1]+"/"+parts[2]+" was not found in this key vault."))
 			}
 		}
+		if on, ok := v.attributes["enabled"].(bool); ok && !on {
+			out := failed(refuse(403, "Forbidden", "Operation get is not allowed on a disabled secret."))
+			mapping(out.body, "error")["innererror"] = map[string]any{"code": "SecretDisabled"}
+			return out
+		}
 		return &reply{status: 200, body: v.show(root + x.name)}
+	case http.MethodPatch: // https://learn.microsoft.com/rest/api/keyvault/secrets/update-secret
+		var in struct{ Attributes map[string]any }
+		if err := json.Unmarshal(raw, &in); err != nil || x == nil || len(parts) != 3 {
+			return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+strings.Join(parts[1:], "/")+" was not found in this key vault."))
+		}
+		for _, v := range x.versions {
+			if strings.EqualFold(v.id, parts[2]) {
+				for k, value := range in.Attributes {
+					v.attributes[k] = value
+				}
+				v.attributes["updated"] = w.clock.Now().Unix()
+				b := v.show(root + x.name)
+				delete(b, "value")
+				return &reply{status: 200, body: b}
+			}
+		}
+		return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+parts[1]+"/"+parts[2]+" was not found in this key vault."))
 	case http.MethodDelete:
 		if x == nil {
 			return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+parts[1]+" was not found in this key vault."))
@@ -325,7 +359,8 @@ func (w *Azure) secretByURL(url string) (string, bool) {
 	}
 	for _, v := range s.secrets[strings.ToLower(parts[1])].versions {
 		if strings.EqualFold(v.id, parts[2]) {
-			return v.value, true
+			on, _ := v.attributes["enabled"].(bool)
+			return v.value, on
 		}
 	}
 	return "", false
@@ -336,8 +371,11 @@ func (w *Azure) secretByURL(url string) (string, bool) {
 func (w *Azure) mayVault(s *vaultStore, who *principal, right string) bool {
 	r := w.find(s.id)
 	if r == nil || !truth(r.props, "enableRbacAuthorization") {
+		if right == "update" { // access policies know no such word: who may set may change
+			right = "set"
+		}
 		return s.allows(who, right)
 	}
-	action := map[string]string{"get": "getSecret/action", "set": "setSecret/action", "list": "readMetadata/action", "delete": "delete", "purge": "purge/action"}[right]
+	action := map[string]string{"get": "getSecret/action", "set": "setSecret/action", "list": "readMetadata/action", "update": "update/action", "delete": "delete", "purge": "purge/action"}[right]
 	return w.mayData(who, "Microsoft.KeyVault/vaults/secrets/"+action, s.id)
 }
