@@ -10,6 +10,8 @@ import (
 
 // fault is one way for a call of Resource Manager to go wrong.
 type fault struct {
+	Method  string `json:"method,omitempty"`
+	Path    string `json:"path,omitempty"` // regular expression
 	Nth     int    `json:"nth"`
 	Do      string `json:"do"`
 	Status  int    `json:"status,omitempty"`

@@ -43,7 +43,7 @@ func realServer(t *testing.T, lines ...string) *sshd {
 	}
 	if me.Uid == "0" { // sshd, as root, wants its empty folder
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
-			t.Skipf("sshd cannot start: %v", err)
+			t.Fatalf("sshd cannot start: %v", err)
 		}
 	}
 	s := &sshd{dir: t.TempDir(), user: me.Username, log: &bytes.Buffer{}}

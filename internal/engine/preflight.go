@@ -130,12 +130,15 @@ func builtIn(actions []string) string {
 
 // Namespaces are the resource providers of which the plan makes something, sorted.
 func Namespaces(p *plan.Plan) []string {
+	more := map[string][]string{"image-template": {"Microsoft.Compute", "Microsoft.ContainerInstance", "Microsoft.KeyVault", "Microsoft.Network", "Microsoft.Storage"}} // the service works with them in the subscription
 	of := map[string]string{"vault": "Microsoft.KeyVault", "nsg": "Microsoft.Network", "network": "Microsoft.Network", "ip": "Microsoft.Network", "nic": "Microsoft.Network",
-		"vm": "Microsoft.Compute", "managed-image": "Microsoft.Compute", "gallery": "Microsoft.Compute", "snapshot": "Microsoft.Compute", "vhd": "Microsoft.Storage", "storage": "Microsoft.Storage"}
+		"image-template": "Microsoft.VirtualMachineImages", "vm": "Microsoft.Compute", "managed-image": "Microsoft.Compute", "gallery": "Microsoft.Compute", "snapshot": "Microsoft.Compute", "vhd": "Microsoft.Storage", "storage": "Microsoft.Storage"}
 	var out []string
 	for _, s := range p.Steps {
-		if ns := of[s.Kind]; ns != "" && !slices.Contains(out, ns) {
-			out = append(out, ns)
+		for _, ns := range append([]string{of[s.Kind]}, more[s.Kind]...) {
+			if ns != "" && !slices.Contains(out, ns) {
+				out = append(out, ns)
+			}
 		}
 	}
 	slices.Sort(out)

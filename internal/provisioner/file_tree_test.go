@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -88,7 +89,10 @@ func TestTreesBothWays(t *testing.T) {
 	write(t, local+"/round/in/ok", "", 0o644)
 	for name, to := range map[string]string{"app/link": local + "/shared", "app/file": local + "/x1.log", "dangling/link": local + "/nowhere", "round/in/link": local + "/round"} {
 		if err := os.Symlink(to, local+"/"+name); err != nil {
-			t.Skipf("skipped: this computer makes no links: %v", err)
+			if runtime.GOOS == "windows" {
+				t.Skipf("skipped: Windows lets this account make no links: %v", err)
+			}
+			t.Fatal(err)
 		}
 	}
 	app := []string{"deep/er/two.txt", "file", "link/three.txt", "one.txt"}

@@ -37,7 +37,7 @@ func startSSHD(t *testing.T) *sshd {
 	}
 	if u.Uid == "0" { // its privilege separation wants this folder
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
-			t.Skipf("cannot start %s: %v", program, err)
+			t.Fatalf("cannot start %s: %v", program, err)
 		}
 	}
 	dir, err := os.MkdirTemp("", "ingot-sshd-") // a test's own folder is in a folder that sshd would not trust
@@ -71,7 +71,7 @@ func startSSHD(t *testing.T) *sshd {
 	c := exec.Command(program, "-D", "-e", "-f", dir+"/config")
 	c.Stderr = &said
 	if err := c.Start(); err != nil {
-		t.Skipf("cannot start %s: %v", program, err)
+		t.Fatalf("cannot start %s: %v", program, err)
 	}
 	t.Cleanup(func() {
 		c.Process.Kill() //nolint:errcheck // it may have ended

@@ -36,7 +36,7 @@ func bootVM(w *Azure, r *resource) *refusal {
 		return refuse(409, "OSProvisioningTimedOut", "OS Provisioning for VM '"+r.name+"' did not finish in the allotted time. The VM may still finish provisioning successfully. Please check provisioning state later. Also, make sure the image has been properly prepared (generalized).\r\n * Instructions for Windows: https://azure.microsoft.com/documentation/articles/virtual-machines-windows-upload-image/ ")
 	}
 	c := guest.Config{Computer: text(r.props, "osProfile", "computerName"), User: m.user, Password: m.password, Disk: m.content.disk, Clock: w.clock,
-		Duration: func(kind string) time.Duration { return w.duration("guest-"+kind, r.id) }}
+		Duration: func(kind string) time.Duration { return w.duration("guest-"+kind, r.id) }, Asked: func() { w.winrm.Add(1) }}
 	if c.Computer == "" {
 		c.Computer = r.name
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -101,7 +102,7 @@ func imageDataDisks(c content) []any {
 func versionDataDisks(c content) []any {
 	out := []any{}
 	for _, d := range c.data {
-		out = append(out, map[string]any{"lun": d.Lun, "sizeInGB": d.GB, "hostCaching": d.Caching, "source": map[string]any{}})
+		out = append(out, map[string]any{"lun": d.Lun, "sizeInGB": d.GB, "hostCaching": d.Caching})
 	}
 	return out
 }
@@ -275,4 +276,26 @@ func doneDisk(w *Azure, r *resource) *refusal {
 		r.aux = c
 		return nil
 	})
+}
+
+// showDisk says what a disk of the scripted model holds: an image version's, a managed image's or a managed disk's. It is for tests and people,
+// not Azure's.
+func (w *Azure) showDisk(id string) *reply {
+	r := w.find(id)
+	if r == nil {
+		return failed(refuse(404, "NotFound", "There is no resource "+id+"."))
+	}
+	c := w.contentOf(r, "", "", "")
+	if v, ok := r.aux.(*versionData); ok {
+		c = v.content
+	}
+	if c.disk == nil {
+		return failed(refuse(404, "NotFound", "The disk of "+id+" is not one of the scripted model."))
+	}
+	files := map[string]string{}
+	for _, name := range c.disk.Files() {
+		raw, _ := c.disk.File(name)
+		files[name] = fmt.Sprintf("%x", sha256.Sum256(raw))
+	}
+	return &reply{status: 200, body: map[string]any{"imageState": c.disk.ImageState(), "files": files}}
 }

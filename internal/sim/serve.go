@@ -218,6 +218,9 @@ func (w *Azure) control(method, path string, q url.Values, raw []byte) *reply {
 	switch {
 	case path == "/sim/guests":
 		return &reply{status: 200, body: map[string]any{"addr": w.guests[q.Get("addr")]}}
+	case path == "/sim/address":
+		a, ok := w.Outside(q.Get("url"))
+		return &reply{status: 200, body: outside{ok, a}}
 	case path == "/sim/serial":
 		log, ok := w.serialLog(q.Get("vm"))
 		if !ok {
@@ -227,8 +230,12 @@ func (w *Azure) control(method, path string, q url.Values, raw []byte) *reply {
 			rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			io.WriteString(rw, log) //nolint:errcheck // the reader may have gone
 		}}
+	case path == "/sim/disk":
+		return w.showDisk(q.Get("id"))
 	case path == "/sim/inventory":
 		return &reply{status: 200, body: w.inventory()}
+	case path == "/sim/counts": // of all there ever were, unlike /sim/calls
+		return &reply{status: 200, body: map[string]any{"calls": w.calls.sum, "winrm": w.winrm.Load()}}
 	case path == "/sim/calls":
 		return &reply{status: 200, body: w.calls.all()}
 	case path == "/sim/faults" && method == http.MethodDelete:

@@ -39,6 +39,8 @@ type Config struct {
 	Listening func(addr string)
 	// PowerOff is called when the guest shuts itself down.
 	PowerOff func()
+	// Asked is called for every request to the WinRM listener; may be nil.
+	Asked func()
 }
 
 // Rule lets a scenario say what a script or command answers.

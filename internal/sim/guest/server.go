@@ -31,6 +31,9 @@ type connState struct {
 }
 
 func (m *machine) serve(w http.ResponseWriter, r *http.Request) {
+	if m.c.Asked != nil {
+		m.c.Asked()
+	}
 	// The whole body is read before any answer: net/http would otherwise close the connection that NTLM depends on.
 	body, err := io.ReadAll(io.LimitReader(r.Body, 8<<20))
 	if err != nil {
