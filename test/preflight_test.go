@@ -80,6 +80,8 @@ func TestPreflight(t *testing.T) {
 			want: []string{"subnet hosts of vnet1 has none", "network security group that allows TCP 5986"}},
 		"a rule that allows first": {template: inNet, seeds: seed(guarded, nsg(rule("no-one", "Deny", "*", 200), rule("ops", "Allow", "*", 100)))},
 		"a vault as it should be":  {template: inVault, seeds: vault(`"enabledForDeployment": true, "accessPolicies": [{"tenantId": "00000000-0000-4000-8000-00000000b001", "objectId": "OID", "permissions": {"secrets": ["Get", "Set", "Delete"]}}]`)},
+		"a vault for a secret's name of one's own": {template: inVault + "\n  build_key_vault_secret_name = \"listener\"", seeds: vault(`"enabledForDeployment": true, "accessPolicies": [{"tenantId": "00000000-0000-4000-8000-00000000b001", "objectId": "OID", "permissions": {"secrets": ["Get", "Set", "Delete"]}}]`),
+			want: []string{"has no access policy in key vault kvbuild to list, purge secrets", "--secret-permissions get set delete list purge"}},
 		"a vault that machines may not use": {template: inVault, seeds: vault(`"accessPolicies": [{"tenantId": "00000000-0000-4000-8000-00000000b001", "objectId": "OID", "permissions": {"secrets": ["Get"]}}]`),
 			want: []string{"does not let machines fetch certificates", "--enabled-for-deployment true", "has no access policy in key vault kvbuild to set, delete secrets", "az keyvault set-policy"}},
 		"a vault that goes by roles": {template: inVault, seeds: vault(`"enabledForDeployment": true, "enableRbacAuthorization": true, "accessPolicies": []`),

@@ -421,13 +421,17 @@ func (p Preflight) vault(ctx context.Context) (l diag.List, err error) {
 	if !v.RBAC {
 		var missing []string
 		have := v.Secrets[strings.ToLower(p.Facts.ObjectID)]
-		for _, need := range []string{"get", "set", "delete"} {
+		needs := []string{"get", "set", "delete"}
+		if p.Img.Machine.KeyVault.SecretName != "" { // others may use it, as a list of its versions tells; and a name that is only deleted cannot be used again
+			needs = append(needs, "list", "purge")
+		}
+		for _, need := range needs {
 			if !slices.Contains(have, need) && !slices.Contains(have, "all") {
 				missing = append(missing, need)
 			}
 		}
 		if len(missing) > 0 {
-			l.Errorf(p.Img.Pos, fmt.Sprintf("az keyvault set-policy --name %s --object-id %s --secret-permissions get set delete", name, p.Facts.ObjectID),
+			l.Errorf(p.Img.Pos, fmt.Sprintf("az keyvault set-policy --name %s --object-id %s --secret-permissions %s", name, p.Facts.ObjectID, strings.Join(needs, " ")),
 				"%s has no access policy in key vault %s to %s secrets", p.who(), name, strings.Join(missing, ", "))
 		}
 		return l, nil

@@ -201,7 +201,7 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 	if len(parts) < 1 || parts[0] != "secrets" && parts[0] != "deletedsecrets" {
 		return failed(refuse(501, "SimulatorNotImplemented", "The simulated Key Vault does not know this operation: "+r.Method+" "+path))
 	}
-	right := map[string]string{http.MethodGet: "get", http.MethodPut: "set", http.MethodPatch: "set", http.MethodPost: "recover", http.MethodDelete: "delete"}[r.Method]
+	right := map[string]string{http.MethodGet: "get", http.MethodPut: "set", http.MethodPatch: "update", http.MethodPost: "recover", http.MethodDelete: "delete"}[r.Method]
 	act := ""
 	if len(parts) > 2 {
 		act = strings.ToLower(parts[2])
@@ -324,6 +324,11 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 		if v == nil {
 			return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+parts[1]+"/"+parts[2]+" was not found in this key vault."))
 		}
+		if on, ok := v.attributes["enabled"].(bool); ok && !on {
+			out := failed(refuse(403, "Forbidden", "Operation get is not allowed on a disabled secret."))
+			mapping(out.body, "error")["innererror"] = map[string]any{"code": "SecretDisabled"}
+			return out
+		}
 		return &reply{status: 200, body: v.show(root + x.name)}
 	case http.MethodDelete:
 		if x == nil {
@@ -414,7 +419,8 @@ func (w *Azure) secretByURL(url string) (string, bool) {
 	}
 	for _, v := range s.secrets[strings.ToLower(parts[1])].versions {
 		if strings.EqualFold(v.id, parts[2]) {
-			return v.value, true
+			on, _ := v.attributes["enabled"].(bool)
+			return v.value, on
 		}
 	}
 	return "", false
@@ -425,8 +431,11 @@ func (w *Azure) secretByURL(url string) (string, bool) {
 func (w *Azure) mayVault(s *vaultStore, who *principal, right string) bool {
 	r := w.find(s.id)
 	if r == nil || !truth(r.props, "enableRbacAuthorization") {
+		if right == "update" { // access policies know no such word: who may set may change
+			right = "set"
+		}
 		return s.allows(who, right)
 	}
-	action := map[string]string{"get": "getSecret/action", "set": "setSecret/action", "list": "readMetadata/action", "delete": "delete", "purge": "purge/action", "recover": "recover/action"}[right]
+	action := map[string]string{"get": "getSecret/action", "set": "setSecret/action", "list": "readMetadata/action", "update": "update/action", "delete": "delete", "purge": "purge/action", "recover": "recover/action"}[right]
 	return w.mayData(who, "Microsoft.KeyVault/vaults/secrets/"+action, s.id)
 }
