@@ -93,7 +93,7 @@ type Azure struct {
 	faults     []*activeFault
 	throttles  map[string]*bucket
 	calls      ring
-	winrm      atomic.Int64 // requests to WinRM listeners of guests
+	winrm      atomic.Int64      // requests to WinRM listeners of guests
 	caller     netip.Addr        // this computer's address, where it is not the loopback one
 	guests     map[string]string // "address:port" -> the listener on loopback
 	seeding    bool
