@@ -83,7 +83,7 @@ func (w *Azure) resource(q *request, sub string, parts []string) *reply {
 		if old == nil {
 			return failed(w.notFound(id, k))
 		}
-		return &reply{status: 200, body: w.show(k, old, q.query.Get("$expand"))}
+		return &reply{status: 200, body: k.asOf(q, w.show(k, old, q.query.Get("$expand")))}
 	case http.MethodPut:
 		if group.deleting {
 			return failed(refuse(409, "ResourceGroupBeingDeleted", "The resource group '"+group.name+"' is in deprovisioning state and cannot perform this operation."))
@@ -182,6 +182,16 @@ func (w *Azure) show(k *kind, r *resource, expand string) map[string]any {
 	return b
 }
 
+// asOf takes from a document what the api-version that was asked for does not know.
+func (k *kind) asOf(q *request, b map[string]any) map[string]any {
+	for name, first := range k.since {
+		if q.query.Get("api-version") < first {
+			delete(mapping(b, "properties"), name)
+		}
+	}
+	return b
+}
+
 // tracked reports whether a type's resources have a region of their own: those below a provider, and the gallery's.
 func tracked(typ string) bool {
 	low := strings.ToLower(typ)
@@ -222,7 +232,7 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	}
 	k.fill(w, r, in)
 	written := func() map[string]any {
-		b := w.show(k, r, "")
+		b := k.asOf(q, w.show(k, r, ""))
 		if k.told != nil {
 			k.told(w, r, b)
 		}

@@ -17,7 +17,7 @@ func kinds() []kind {
 		kind{typ: nsgType, check: func(_ *Azure, in ask) *refusal { return checkNSG(in) }, fill: fillNSG, show: showNSG, drop: dropNSG, creating: "Updating", takes: takes("nsg"), takesAway: "network-delete"},
 		kind{typ: ipType, check: func(_ *Azure, in ask) *refusal { return checkPublicIP(in) }, fill: fillPublicIP, show: showPublicIP, drop: dropPublicIP, creating: "Updating",
 			done: func(w *Azure, r *resource) *refusal { addressPublicIP(w, r); return nil }, takes: takes("ip"), takesAway: "network-delete"},
-		kind{typ: nicType, check: checkNIC, fill: fillNIC, show: showNIC, drop: dropNIC, atOnce: true, takesAway: "network-delete"},
+		kind{typ: nicType, since: map[string]string{"auxiliarySku": "2022-11-01", "disableTcpStateTracking": "2022-11-01"}, check: checkNIC, fill: fillNIC, show: showNIC, drop: dropNIC, atOnce: true, takesAway: "network-delete"},
 		kind{typ: vmType, check: checkVM, fill: fillVM, show: showVM, done: bootVM, drop: dropVM, gone: goneVM, takesAway: "vm-delete",
 			takes: func(w *Azure, r *resource, creating bool) time.Duration {
 				if creating {

@@ -447,6 +447,7 @@ func (l *loader) placeAVD() {
 		if len(l.avd[img]) == 0 {
 			continue
 		}
+		l.r.avd = true
 		own := img.Provision
 		before := make([][]image.Provision, len(own)+1) // what comes before each of the template's own
 		last := len(own)

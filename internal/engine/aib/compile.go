@@ -195,8 +195,8 @@ func (c *compiler) uploads(r imagebuilder.Result) {
 	a := uploadArgs{Group: c.group, Account: "ingot" + c.o.Run, Container: "build", Uploads: r.Uploads, AsIdentity: b.ReadAsIdentity, Life: uploadLife(c.img), Linux: c.img.OS == image.Linux}
 	step := plan.Step{ID: "upload", Kind: "upload", Until: []string{"run"}, Estimate: takesUpload, UndoEstimate: time.Second, Timeout: time.Hour}
 	if p := strings.Split(b.StorageAccount, "/"); len(p) == 9 {
-		// Beside other builds' things: a container for all, a folder for each.
-		a.Group, a.Account, a.Container, a.Folder = p[4], p[8], "ingot-builds", c.o.Run+"/"
+		// Beside other builds' things: a container for all, names of its own for each.
+		a.Group, a.Account, a.Container, a.Folder = p[4], p[8], "ingot-builds", c.o.Run+"-"
 		if !strings.EqualFold(p[2], c.f.Subscription) {
 			c.errs = append(c.errs, fmt.Errorf("cannot upload to storage account %s: it is in another subscription than the build", p[8]))
 		}

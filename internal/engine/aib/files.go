@@ -48,7 +48,7 @@ func (b *build) removeAccount(ctx context.Context, t *plan.Task, a accountArgs, 
 
 type uploadArgs struct {
 	Group, Account, Container string
-	Folder                    string `json:",omitempty"` // ends with a slash
+	Folder                    string `json:",omitempty"` // what the names begin with
 	Uploads                   []imagebuilder.Upload
 	AsIdentity                bool          `json:",omitempty"` // read without a signature
 	Life                      time.Duration // of an address with a signature
@@ -57,7 +57,7 @@ type uploadArgs struct {
 
 // blob is where an upload is.
 func (a uploadArgs) blob(i int) string {
-	return a.Folder + strconv.Itoa(i) + "/" + a.Uploads[i].Name
+	return a.Folder + strconv.Itoa(i) + "-" + a.Uploads[i].Name
 }
 
 // uploaded is what is known of an upload: its address is made anew by each process, since it holds a signature.

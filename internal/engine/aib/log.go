@@ -42,6 +42,8 @@ type logReader struct {
 	running bool     // it has not ended
 	lines   []string // the end of what it said
 	errored bool     // Packer says that the build failed
+	reason  string   // why, in Packer's words
+	said    string   // the last line
 }
 
 // mostLines is how much of a customizer's output its error shows.
@@ -191,7 +193,9 @@ var (
 	ends   = regexp.MustCompile(`\(telemetry\) ending (\S+)`)
 	shown  = regexp.MustCompile(`^(ui|ui error): ?(.*)$`)
 	from   = regexp.MustCompile(`^(==>|   ) (?:azure-arm(?:\.[\w-]+)?): ?(.*)$`)
-	over   = regexp.MustCompile(`^Build '.*' errored|^--> azure-arm|^==> Some builds didn't complete`)
+	over   = regexp.MustCompile(`^Build '.*' errored after [^:]*: (.*)|^Provisioning step had errors|^--> azure-arm|^==> Some builds didn't complete`)
+	// noise is what Packer says of a script before the script says anything.
+	noise = regexp.MustCompile(`^Provisioning with (Powershell\.\.\.|powershell script:|shell script:)`)
 )
 
 // line reads one line of the log.
@@ -220,17 +224,23 @@ func (f *follower) line(r *logReader, text string) {
 	case kind != "OUT":
 		return // Packer's own log
 	}
-	if over.MatchString(text) {
-		r.errored = true
-	}
 	if p := from.FindStringSubmatch(text); p != nil {
 		text = p[2]
+	}
+	if o := over.FindStringSubmatch(text); o != nil {
+		r.errored, r.running = true, false
+		if r.reason == "" {
+			r.reason = o[1]
+		}
 	}
 	if text == "" {
 		return
 	}
-	f.t.Output(stream, text)
-	if r.running {
+	if text != r.said { // the wait for sysprep says the same for minutes
+		f.t.Output(stream, text)
+	}
+	r.said = text
+	if r.running && !noise.MatchString(text) {
 		r.lines = append(r.lines, text)
 		r.lines = r.lines[max(0, len(r.lines)-mostLines):]
 	}
@@ -283,6 +293,9 @@ func (f *follower) failed(text string) string {
 	out := strings.Replace(r.where(), "customizer", what, 1) + " failed"
 	if r.at < len(r.steps) {
 		out = fmt.Sprintf("%s %d of %d failed: %s", what, r.at+1, len(r.steps), r.steps[r.at])
+	}
+	if r.reason != "" {
+		out += ": " + r.reason
 	}
 	if len(r.lines) > 0 {
 		out += "\nthe end of its output:\n  " + strings.Join(r.lines, "\n  ")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -155,14 +156,22 @@ func (b *build) awaitAutoRun(ctx context.Context, t *plan.Task, a runArgs) error
 // explained is the error of a run that failed: which customizer it was, where that stands in the template and what it said last, before the
 // service's own words; and which targets stand all the same.
 func (b *build) explained(ctx context.Context, a runArgs, f *follower, i azure.ImageTemplate, err error) error {
-	text := ""
-	if m := i.Run.Message; m != "" && !strings.Contains(err.Error(), m) {
-		text = "; the template says: " + m
+	text := err.Error()
+	if m := i.Run.Message; m != "" && !strings.Contains(text, m) {
+		text += "; the template says: " + m
 	}
-	err = fmt.Errorf("%w%s", err, text)
-	if where := f.failed(err.Error()); where != "" {
-		err = fmt.Errorf("%s\n%w", where, err)
+	var answer *azure.Error
+	if where := f.failed(text); where != "" && errors.As(err, &answer) {
+		// The service's own words are that a customizer failed, and where a log of it was: all of it has been said better.
+		text = fmt.Sprintf("%s\nthe service says: %s", where, answer.Code)
+		if m := operation.FindString(answer.Message); m != "" {
+			text += ", " + m
+		}
+		if answer.CorrelationID != "" {
+			text += ", correlation id " + answer.CorrelationID
+		}
 	}
+	err = &runError{text, err}
 	if outputs, look := b.env.Cloud.RunOutputs(ctx, a.Group, a.Name); look == nil {
 		var stand, fallen []string
 		for _, x := range a.Targets {
@@ -181,6 +190,18 @@ func (b *build) explained(ctx context.Context, a runArgs, f *follower, i azure.I
 	}
 	return err
 }
+
+// operation is what Microsoft's support asks for.
+var operation = regexp.MustCompile(`operationId [0-9a-fA-F-]{36}`)
+
+// runError is how a run failed, in our words.
+type runError struct {
+	text string
+	err  error
+}
+
+func (e *runError) Error() string { return e.text }
+func (e *runError) Unwrap() error { return e.err }
 
 func find(outputs []azure.RunOutput, name string) (azure.RunOutput, bool) {
 	for _, o := range outputs {
