@@ -97,6 +97,16 @@ func TestImageBuilderSubmission(t *testing.T) {
 			w.pass(time.Minute)
 			p["vmProfile"] = map[string]any{"vnetConfig": map[string]any{"subnetId": net + "/subnets/b", "containerInstanceSubnetId": net + "/subnets/c"}}
 		}, code: "ValidationFailed", text: "must be delegated to 'Microsoft.ContainerInstance/containerGroups'"},
+		"subnets of one's own": {edit: func(w *world, p map[string]any) {
+			w.must("PUT", net, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]},"subnets":[{"name":"b","properties":{"addressPrefix":"10.0.0.0/24"}},{"name":"c","properties":{"addressPrefix":"10.0.1.0/24","delegations":[{"name":"aci","properties":{"serviceName":"Microsoft.ContainerInstance/containerGroups"}}]}}]}}`)
+			w.pass(time.Minute)
+			p["vmProfile"] = map[string]any{"vnetConfig": map[string]any{"subnetId": net + "/subnets/b", "containerInstanceSubnetId": net + "/subnets/c"}}
+		}},
+		"one subnet of one's own": {edit: func(w *world, p map[string]any) {
+			w.must("PUT", net, `{"location":"westeurope","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]},"subnets":[{"name":"b","properties":{"addressPrefix":"10.0.0.0/24"}}]}}`)
+			w.pass(time.Minute)
+			p["vmProfile"] = map[string]any{"vnetConfig": map[string]any{"subnetId": net + "/subnets/b"}}
+		}},
 		"a staging group of one's own": {edit: func(w *world, p map[string]any) {
 			at := "/subscriptions/" + DefaultSubscription + "/resourceGroups/stage"
 			w.must("PUT", at, `{"location":"westeurope","tags":{"mine":"yes"}}`)
