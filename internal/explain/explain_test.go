@@ -74,7 +74,7 @@ func TestEntriesAreWhole(t *testing.T) {
 		if e.Cause == "" || e.Fix == "" || e.Source == "" || len(e.Line) == 0 || e.Command == "" && !e.Harmless {
 			t.Errorf("%s lacks a pattern, cause, fix, command or source", e.ID)
 		}
-		for _, p := range slices.Concat(e.Line, e.With, e.Not) {
+		for _, p := range slices.Concat(e.Line, e.With, e.Not, e.Without) {
 			if _, err := regexp.Compile(spaced(p)); err != nil {
 				t.Errorf("%s: %v", e.ID, err)
 			}

@@ -19,6 +19,7 @@ func windows() []Entry {
 			Fix:     "take a larger size, or wait a minute before the last step",
 			Command: "Start-Sleep -Seconds 60   # as the last customizer", Source: learnAIB},
 		{ID: "sysprep-bitlocker",
+			Not:     []string{`, info\b`},
 			Line:    []string{`sys(prp|frp).{0,200}bitlocker`, `bitlocker.{0,80}(on|enabled|must be).{0,120}sysprep`, `sysprp.{0,120}0x80310039`, `bitlocker is on for the os volume`},
 			Cause:   "the system disk is encrypted, or about to be: Windows 11 24H2 begins device encryption by itself",
 			Fix:     "forbid it at the beginning of the build and decrypt before sysprep",
