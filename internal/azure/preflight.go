@@ -266,7 +266,7 @@ func pages[T any](ctx context.Context, c *Client, path, version, what string, ou
 	return nil
 }
 
-// exchange makes one call through the SDK's own pipeline: sign-in, retries, correlation.
+// exchange makes one call through the SDK's own pipeline: sign-in, retries, correlation. A nil out leaves the answer unread.
 func (c *Client) exchange(ctx context.Context, method, path, version, what string, body, out any) error {
 	client, err := arm.NewClient("ingot/preflight", "v1.0.0", c.o.Credential, c.arm)
 	if err != nil {
@@ -290,8 +290,11 @@ func (c *Client) exchange(ctx context.Context, method, path, version, what strin
 	if err != nil {
 		return wrap(err, "%s", what)
 	}
-	if !runtime.HasStatusCode(resp, http.StatusOK) {
+	if !runtime.HasStatusCode(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent) {
 		return wrap(runtime.NewResponseError(resp), "%s", what)
+	}
+	if out == nil {
+		return nil
 	}
 	return wrap(runtime.UnmarshalAsJSON(resp, out), "%s", what)
 }

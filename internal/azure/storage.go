@@ -193,3 +193,6 @@ func (b *BuildContainer) Link(name string, write bool, d time.Duration) (string,
 	}
 	return b.box.NewBlobClient(name).URL() + "?" + q.Encode(), nil
 }
+
+// URL is a blob's address without a signature, for whoever may read it by a role.
+func (b *BuildContainer) URL(name string) string { return b.box.NewBlobClient(name).URL() }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ingot/internal/engine/vm"
+	"ingot/internal/engine"
 	"ingot/internal/image"
 	"ingot/internal/plan"
 	"ingot/internal/sim"
@@ -62,6 +62,7 @@ func (a *app) buildCmd() *cobra.Command {
 		},
 	}
 	t.add(c)
+	t.engine.add(c, "what builds: vm, a machine of your own (default), or aib, Azure Image Builder")
 	f := c.Flags()
 	f.StringVar(&onError, "on-error", "cleanup", "when a step fails: cleanup, abort (leave everything, resumable), keep (the same, and say how to clean up), ask")
 	f.BoolVar(&skip, "skip-preflight", false, "do not ask Azure first whether the build would be allowed and has room")
@@ -198,7 +199,7 @@ func (a *app) runner(p *prepared, run plan.Held, how plan.OnError, show plan.Sin
 	env.Wait = a.wait
 	p.heard = &said{to: show}
 	return &plan.Runner{
-		Actions: p.moved.elsewhere(a.engine().Actions(env)), Journal: a.journal(run), Lost: run.Lost(), Detach: p.detach, Clock: p.session.clock, Sink: p.heard,
+		Actions: p.moved.elsewhere(engineNamed(p.plan.Meta[metaEngine]).Actions(env)), Journal: p.session.still(a.journal(run)), Lost: run.Lost(), Detach: p.detach, Clock: p.session.clock, Sink: p.heard,
 		Redact: p.secrets.Redact, OnError: how, Ask: a.ask, Cancelled: run.CancelRequested,
 	}
 }
@@ -252,7 +253,7 @@ func (a *app) reportSim(s *session, kept map[string]bool) {
 	say(a.Out, "The simulated Azure's own listing:")
 	others := 0
 	for _, item := range s.sim.Inventory() {
-		if item.Seeded {
+		if item.Seeded || s.before[strings.ToLower(item.ID)] {
 			continue
 		}
 		if strings.EqualFold(item.Type, "Microsoft.Compute/galleries/images/versions") || strings.EqualFold(item.Type, "Microsoft.Compute/images") {
@@ -281,8 +282,8 @@ func (a *app) reportSim(s *session, kept map[string]bool) {
 func target(i sim.Item) bool {
 	switch i.Type {
 	case "Microsoft.Compute/snapshots", "Microsoft.Compute/galleries", "Microsoft.Compute/galleries/images":
-		_, made := i.Tags[vm.TagRun]
-		_, expires := i.Tags[vm.TagExpires]
+		_, made := i.Tags[engine.TagRun]
+		_, expires := i.Tags[engine.TagExpires]
 		return made && !expires
 	case "Microsoft.Storage/storageAccounts/blobServices/containers/blobs":
 		return true

@@ -41,14 +41,19 @@ func (a *app) permissionsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			righter, ok := a.engine().(engine.Righter)
-			if !ok {
-				return usage("this engine does not know which permissions it needs")
-			}
-			var rights []engine.Right
+			var rights, identity []engine.Right
 			for _, img := range r.Images {
 				facts := assumed(img)
-				p, err := a.engine().Plan(img, facts, engine.Options{Run: "ingotrun", Made: time.Unix(0, 0).UTC(), Expires: 24 * time.Hour})
+				using := engineOf(img)
+				righter, ok := using.(engine.Righter)
+				if !ok {
+					return usage("this engine does not know which permissions it needs")
+				}
+				if b, ok := using.(builder); ok {
+					identity = append(identity, b.IdentityRights(img, facts)...)
+					assumeIdentity(img)
+				}
+				p, err := using.Plan(img, facts, engine.Options{Run: "ingotrun", Made: time.Unix(0, 0).UTC(), Expires: 24 * time.Hour})
 				if err != nil {
 					return err
 				}
@@ -58,8 +63,8 @@ func (a *app) permissionsCmd() *cobra.Command {
 					rights = append(rights, engine.PreflightRights(facts)...)
 				}
 			}
-			rights = engine.Compact(rights)
-			roles := rolesOf(rights)
+			rights, identity = engine.Compact(rights), engine.Compact(identity)
+			roles := append(rolesOf(rights, "Ingot image build", "What ingot build needs on "), rolesOf(identity, "Ingot image template", "What the identity of an image template needs on ")...)
 			switch {
 			case dir != "":
 				return a.writeRoles(dir, roles)
@@ -69,14 +74,34 @@ func (a *app) permissionsCmd() *cobra.Command {
 				return e.Encode(roles)
 			}
 			a.printRights(rights)
+			if len(identity) > 0 {
+				say(a.Out, "")
+				say(a.Out, "And the identity that Azure Image Builder builds as (--identity; --create-identity makes one that has it):")
+				say(a.Out, "")
+				a.printRights(identity)
+			}
 			return nil
 		},
 	}
 	t.add(c)
+	t.engine.add(c, "what would build: vm, a machine of your own (default), or aib, Azure Image Builder")
 	c.Flags().BoolVar(&a.json, "json", false, "print a custom role for each scope as JSON")
 	c.Flags().StringVar(&dir, "out", "", "write each custom role to a file in this folder, and print the commands that create and assign them")
 	c.Flags().BoolVar(&without, "without-preflight", false, "leave out what only the checks before a build read")
 	return c
+}
+
+// builder is an engine that builds as an identity of its own, beside that of whoever asks it to.
+type builder interface {
+	// IdentityRights lists what that identity must be allowed. It is pure.
+	IdentityRights(img *image.Image, f image.Facts) []engine.Right
+}
+
+// assumeIdentity names an identity where the template names none: its name does not count here.
+func assumeIdentity(img *image.Image) {
+	if b := &img.Engine.Builder; b.Identity == "" && !b.CreateIdentity && len(img.Managed.Identities) == 0 {
+		b.Identity = "/subscriptions/SUBSCRIPTION-ID/resourceGroups/GROUP/providers/Microsoft.ManagedIdentity/userAssignedIdentities/IDENTITY"
+	}
 }
 
 // assumed are facts for a plan whose names count and whose versions do not.
@@ -100,13 +125,13 @@ func assumed(img *image.Image) image.Facts {
 }
 
 // rolesOf makes a role for each scope; the data actions of a vault that may go by roles are among them.
-func rolesOf(rights []engine.Right) []roleDefinition {
+func rolesOf(rights []engine.Right, name, what string) []roleDefinition {
 	var out []roleDefinition
 	for _, r := range rights {
 		i := slices.IndexFunc(out, func(d roleDefinition) bool { return strings.EqualFold(d.AssignableScopes[0], r.Scope) })
 		if i < 0 {
 			i = len(out)
-			out = append(out, roleDefinition{Name: "Ingot image build (" + r.Scope[strings.LastIndex(r.Scope, "/")+1:] + ")", Description: "What ingot build needs on " + r.Scope,
+			out = append(out, roleDefinition{Name: name + " (" + r.Scope[strings.LastIndex(r.Scope, "/")+1:] + ")", Description: what + r.Scope,
 				Actions: []string{}, NotActions: []string{}, DataActions: []string{}, NotDataActions: []string{}, AssignableScopes: []string{r.Scope}})
 		}
 		if r.Data {
@@ -130,7 +155,10 @@ func (a *app) printRights(rights []engine.Right) {
 		}
 		kind := ""
 		if r.Data {
-			kind = "  (data action; only if the vault goes by roles)"
+			kind = "  (data action)"
+			if r.Vault != "" {
+				kind = "  (data action; only if the vault goes by roles)"
+			}
 		}
 		say(a.Out, "  %-70s %s%s", r.Action, r.For, kind)
 	}

@@ -45,6 +45,7 @@ func (a *app) planCmd() *cobra.Command {
 		},
 	}
 	t.add(c)
+	t.engine.add(c, "what would build: vm, a machine of your own (default), or aib, Azure Image Builder")
 	c.Flags().BoolVar(&a.json, "json", false, "print the plans as JSON")
 	c.Flags().StringVar(&scenario, "scenario", "", "file that says what the simulated Azure holds and what goes wrong in it")
 	c.Flags().BoolVar(&force, "force", false, "plan to replace an image or version that exists")

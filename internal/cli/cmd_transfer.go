@@ -60,7 +60,7 @@ func (a *app) exportCmd() *cobra.Command {
 				return err
 			}
 			defer ready.session.close()
-			return a.transfer(ctx, in, ready, maps.Clone(built.Meta), func(o engine.Options) (*plan.Plan, error) { return vm.ExportPlan(built, o, file) }, file)
+			return a.transfer(ctx, in, ready, withoutEngine(built.Meta), func(o engine.Options) (*plan.Plan, error) { return vm.ExportPlan(built, o, file) }, file)
 		},
 	}
 	c.Flags().StringVar(&file, "vhd", "", "file to write the disk to")
@@ -163,4 +163,11 @@ func (a *app) transfer(ctx context.Context, in *interrupts, p *prepared, meta ma
 		say(a.Out, "%s", what)
 	}
 	return err
+}
+
+// withoutEngine is a run's Meta for one that carries disks: the VM engine does that, whichever engine built.
+func withoutEngine(meta map[string]string) map[string]string {
+	out := maps.Clone(meta)
+	delete(out, metaEngine)
+	return out
 }

@@ -12,8 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ingot/internal/diag"
-	"ingot/internal/engine"
-	"ingot/internal/engine/vm"
 	"ingot/internal/image"
 	"ingot/internal/template"
 )
@@ -21,13 +19,16 @@ import (
 func (a *app) validateCmd() *cobra.Command {
 	var t templateFlags
 	sev := diag.Warning
-	var engineName, format string
+	var format string
 	var syntaxOnly, quiet, evaluate, online, force bool
 	var scenario string
 	c := &cobra.Command{
 		Use: "validate PATH…", Short: "Show everything that is wrong with templates, offline or, with --online, against Azure too",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
+			if err := t.engine.check(); err != nil {
+				return err
+			}
 			if online && (format == "sarif" || syntaxOnly) {
 				return usage("--online excludes --syntax-only and --format sarif")
 			}
@@ -43,12 +44,8 @@ func (a *app) validateCmd() *cobra.Command {
 			if a.json && format == "sarif" {
 				return usage("--json and --format sarif exclude one another")
 			}
-			switch engineName {
-			case "":
-			case "vm":
+			if t.engine.name != "" {
 				sev = diag.Error
-			default:
-				return usage("unknown --engine %q: this version has vm", engineName)
 			}
 			switch format {
 			case "text", "json", "sarif":
@@ -133,7 +130,7 @@ func (a *app) validateCmd() *cobra.Command {
 	c.Flags().BoolVar(&force, "force", false, "with --online: accept an image or version that exists, as ingot build -force does")
 	c.Flags().StringVar(&scenario, "scenario", "", "with --online: file that says what the simulated Azure holds and what goes wrong in it")
 	c.Flags().StringVar(&format, "format", "text", "how the problems are printed: text, json or sarif (for code hosts)")
-	c.Flags().StringVar(&engineName, "engine", "", "judge for one engine too, as ingot build does: what it cannot build becomes an error (vm)")
+	t.engine.add(c, "judge for one engine too, as ingot build does: what it cannot build becomes an error (vm, aib)")
 	return c
 }
 
@@ -205,7 +202,8 @@ func (a *app) load(path string, t *templateFlags, sev diag.Severity, build bool)
 		return r, problems // what could be built of a template that is not sound is not worth a word yet
 	}
 	for _, img := range r.Images {
-		for _, p := range a.engine().Check(img) {
+		t.engine.apply(img)
+		for _, p := range engineOf(img).Check(img) {
 			if p.Severity == diag.Error {
 				p.Severity = sev
 			}
@@ -239,6 +237,9 @@ func (a *app) relative(path string) string {
 
 // loadOrStop is load for commands that go on only with a template that has no errors.
 func (a *app) loadOrStop(path string, t *templateFlags) (*template.Result, error) {
+	if err := t.engine.check(); err != nil {
+		return nil, err
+	}
 	r, problems := a.load(path, t, diag.Error, true)
 	if a.json && problems.HasErrors() {
 		if err := diag.RenderJSON(a.Out, problems); err != nil {
@@ -255,9 +256,6 @@ func (a *app) loadOrStop(path string, t *templateFlags) (*template.Result, error
 	}
 	return r, nil
 }
-
-// engine is the engine in use; there is one so far.
-func (a *app) engine() engine.Engine { return vm.Engine{} }
 
 func count(n int, what string) string {
 	if n == 1 {

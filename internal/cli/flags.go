@@ -58,6 +58,7 @@ type templateFlags struct {
 	subscription, group, location string
 	path                          string // of a resumed run: the template, where it is elsewhere
 	noScripts                     bool
+	engine                        engineFlags
 }
 
 func (t *templateFlags) add(c *cobra.Command) {

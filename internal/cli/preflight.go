@@ -10,19 +10,30 @@ import (
 	"ingot/internal/diag"
 	"ingot/internal/engine"
 	"ingot/internal/image"
+	"ingot/internal/plan"
 	"ingot/internal/template"
 )
+
+// ahead is an engine that has questions of its own before a build.
+type ahead interface {
+	// Ahead finds what would keep the plan from going through; denied reports that a permission is missing.
+	Ahead(ctx context.Context, cloud *azure.Client, img *image.Image, f image.Facts, p *plan.Plan) (l diag.List, denied bool)
+}
 
 // checkAhead asks Azure, for all plans at once, whether they would go through, and shows everything that is found.
 func (a *app) checkAhead(ctx context.Context, r *template.Result, ready []*prepared, facts []image.Facts) error {
 	lists := make([]diag.List, len(ready))
 	denied := make([]bool, len(ready))
 	begun := time.Now()
+	asked := map[*session]*engine.Asked{}
+	for _, p := range ready {
+		asked[p.session] = &engine.Asked{}
+	}
 	var wg sync.WaitGroup
 	for i, p := range ready {
 		wg.Go(func() {
-			f := engine.Preflight{Cloud: p.session.cloud, Img: p.img, Facts: facts[i], Plan: p.plan}
-			if righter, ok := a.engine().(engine.Righter); ok {
+			f := engine.Preflight{Cloud: p.session.cloud, Img: p.img, Facts: facts[i], Plan: p.plan, Asked: asked[p.session]}
+			if righter, ok := engineOf(p.img).(engine.Righter); ok {
 				f.Rights = righter.Rights(p.plan, facts[i])
 			}
 			var err error
@@ -31,6 +42,10 @@ func (a *app) checkAhead(ctx context.Context, r *template.Result, ready []*prepa
 				return
 			}
 			lists[i], denied[i] = f.Findings(ctx)
+			if e, ok := engineOf(p.img).(ahead); ok {
+				more, no := e.Ahead(ctx, p.session.cloud, p.img, facts[i], p.plan)
+				lists[i], denied[i] = append(lists[i], more...), denied[i] || no
+			}
 		})
 	}
 	wg.Wait()

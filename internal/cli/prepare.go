@@ -28,6 +28,7 @@ const (
 	metaFlags    = "flags" // keptFlags as JSON
 	metaImage    = "image"
 	metaVersion  = "ingot"
+	metaEngine   = "engine" // which one carries the run: "" is vm
 	metaSub      = "subscription"
 	metaFacts    = "facts"  // what was asked of the world, as JSON
 	metaGuests   = "guests" // how real machines of a rehearsal ran
@@ -94,19 +95,27 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 			if err != nil {
 				return nil, err
 			}
+			s.note()
 			if len(made) > 0 && !a.json {
 				say(a.Err, "The simulated Azure starts with what the template expects to find: %s.", join(made))
 			}
 		}
 		out = append(out, &prepared{img: img, session: s, secrets: secrets})
 	}
+	if err := a.identified(r); err != nil {
+		return nil, err
+	}
 	facts := make([]image.Facts, len(out))
 	lists := make([]diag.List, len(out))
 	errs := make([]error, len(out))
+	asked := map[*session]*engine.Asked{}
+	for _, p := range out {
+		asked[p.session] = &engine.Asked{}
+	}
 	var wg sync.WaitGroup
 	for i, p := range out {
 		wg.Go(func() {
-			facts[i], lists[i], errs[i] = image.Resolve(ctx, p.img, engine.Catalog{Cloud: p.session.cloud}, image.ResolveOptions{Replace: force})
+			facts[i], lists[i], errs[i] = image.Resolve(ctx, p.img, engine.Catalog{Cloud: p.session.cloud, Asked: asked[p.session]}, image.ResolveOptions{Replace: force})
 		})
 	}
 	wg.Wait()
@@ -144,7 +153,7 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		if err != nil {
 			return nil, err
 		}
-		p.plan, err = a.engine().Plan(p.img, facts[i], engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Replace: force, Expires: lifetime})
+		p.plan, err = engineOf(p.img).Plan(p.img, facts[i], engine.Options{Run: run, Made: p.session.clock.Now().UTC().Truncate(time.Second), Replace: force, Expires: lifetime})
 		if err != nil {
 			return nil, err
 		}
@@ -158,6 +167,9 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		}
 		p.plan.Meta = map[string]string{metaFacts: string(asked), metaCloud: p.session.kind, metaTemplate: abs, metaCwd: a.Cwd, metaFlags: string(flags), metaImage: p.img.Name,
 			metaVersion: Version, metaSub: facts[i].Subscription}
+		if p.img.Engine.Name == engineAIB {
+			p.plan.Meta[metaEngine] = engineAIB
+		}
 		if rel, err := filepath.Rel(a.Cwd, abs); err == nil {
 			p.plan.Meta[metaWork] = filepath.ToSlash(rel)
 		}
@@ -185,6 +197,27 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 		}
 	}
 	return out, nil
+}
+
+// identified refuses what Image Builder is to build as nobody. A rehearsal has made somebody by now.
+func (a *app) identified(r *template.Result) error {
+	var l diag.List
+	for _, img := range r.Images {
+		if b := img.Engine.Builder; img.Engine.Name == engineAIB && b.Identity == "" && !b.CreateIdentity && len(img.Managed.Identities) == 0 {
+			l.Errorf(img.Pos, "name one: --identity ID, or identity in the engine block of a *.ingot.hcl file; --create-identity makes one for the build", "Image Builder builds as a user-assigned identity, and %s has none", img.Name)
+		}
+	}
+	if !l.HasErrors() {
+		return nil
+	}
+	if a.json {
+		if err := diag.RenderJSON(a.Out, l); err != nil {
+			return err
+		}
+	} else {
+		diag.Render(a.Err, l, r.Sources, a.color(a.Err))
+	}
+	return shown(exitTemplate)
 }
 
 func secretsOf(r *template.Result) *engine.Secrets {

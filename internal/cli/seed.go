@@ -134,7 +134,20 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 			return made, err
 		}
 	}
+	if img.Engine.Name == engineAIB {
+		return made, s.seedBuilder(ctx, img, sub, location, add, &made)
+	}
 	return made, nil
+}
+
+// note remembers what is there before the build.
+func (s *session) note() {
+	if s.before == nil {
+		s.before = map[string]bool{}
+	}
+	for _, i := range s.sim.Inventory() {
+		s.before[strings.ToLower(i.ID)] = true
+	}
 }
 
 // described tells whether the template has a block that makes a target's definition, and its gallery: then they are not there yet.

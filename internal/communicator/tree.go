@@ -1,7 +1,9 @@
 package communicator
 
 import (
+	"archive/tar"
 	"archive/zip"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +31,44 @@ type Trees interface {
 
 // HasPattern reports whether a path holds a wildcard.
 func HasPattern(path string) bool { return strings.ContainsAny(path, "*?[") }
+
+// Zip writes files to w as an archive that Windows unpacks.
+func Zip(w io.Writer, files []LocalFile) error { return writeZip(w, files) }
+
+// TarGz writes files to w as an archive that every Linux unpacks, without owners: whoever unpacks it owns them.
+func TarGz(w io.Writer, files []LocalFile) error {
+	g := gzip.NewWriter(w)
+	t := tar.NewWriter(g)
+	for _, f := range files {
+		if err := tarOne(t, f); err != nil {
+			return fmt.Errorf("cannot read what is to be uploaded: %w", err)
+		}
+	}
+	return errors.Join(t.Close(), g.Close())
+}
+
+func tarOne(t *tar.Writer, f LocalFile) error {
+	if !filepath.IsLocal(filepath.FromSlash(f.Name)) {
+		return fmt.Errorf("%s leads out of the folder", f.Name)
+	}
+	if f.Path == "" {
+		return t.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: f.Name + "/", Mode: 0o755})
+	}
+	in, err := os.Open(f.Path)
+	if err != nil {
+		return err
+	}
+	defer in.Close() //nolint:errcheck // only read
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.Name, Size: info.Size(), Mode: int64(info.Mode().Perm()), ModTime: info.ModTime()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(t, in)
+	return err
+}
 
 // writeZip writes files to w. The names in it are made by us: slashes, no way up.
 func writeZip(w io.Writer, files []LocalFile) error {

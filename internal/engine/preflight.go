@@ -27,6 +27,8 @@ type Preflight struct {
 	Rights []Right
 	// Name is what people call the identity.
 	Name string
+	// Asked is what was answered to the checks of other images; nil: each asks for itself.
+	Asked *Asked
 }
 
 // Findings are all problems found, each with its remedy. What cannot be asked is a warning: a build may succeed without.
@@ -34,6 +36,7 @@ type Preflight struct {
 func (p Preflight) Findings(ctx context.Context) (l diag.List, denied bool) {
 	checks := []func(context.Context) (diag.List, error){p.providers, p.quota, p.network, p.policies, p.locks, p.vault}
 	others := len(checks)
+	checks = append(checks, p.denyAssignments)
 	rights := Compact(append(slices.Clone(p.Rights), LookupRights(p.Img, p.Facts)...))
 	for _, scope := range scopes(rights) {
 		checks = append(checks, func(ctx context.Context) (diag.List, error) { return p.permissions(ctx, scope, rights) })
@@ -80,7 +83,7 @@ func scopes(rights []Right) (out []string) {
 
 // permissions holds what the plan needs at a scope against what the identity has there.
 func (p Preflight) permissions(ctx context.Context, scope string, rights []Right) (l diag.List, err error) {
-	have, err := p.Cloud.Permissions(ctx, scope)
+	have, err := ask(p.Asked, func() ([]azure.Permission, error) { return p.Cloud.Permissions(ctx, scope) }, "permissions", scope)
 	if err != nil {
 		return nil, err
 	}
@@ -127,12 +130,15 @@ func builtIn(actions []string) string {
 
 // Namespaces are the resource providers of which the plan makes something, sorted.
 func Namespaces(p *plan.Plan) []string {
+	more := map[string][]string{"image-template": {"Microsoft.Compute", "Microsoft.ContainerInstance", "Microsoft.KeyVault", "Microsoft.Network", "Microsoft.Storage"}} // the service works with them in the subscription
 	of := map[string]string{"vault": "Microsoft.KeyVault", "nsg": "Microsoft.Network", "network": "Microsoft.Network", "ip": "Microsoft.Network", "nic": "Microsoft.Network",
-		"vm": "Microsoft.Compute", "managed-image": "Microsoft.Compute", "gallery": "Microsoft.Compute", "snapshot": "Microsoft.Compute", "vhd": "Microsoft.Storage", "storage": "Microsoft.Storage"}
+		"image-template": "Microsoft.VirtualMachineImages", "vm": "Microsoft.Compute", "managed-image": "Microsoft.Compute", "gallery": "Microsoft.Compute", "snapshot": "Microsoft.Compute", "vhd": "Microsoft.Storage", "storage": "Microsoft.Storage"}
 	var out []string
 	for _, s := range p.Steps {
-		if ns := of[s.Kind]; ns != "" && !slices.Contains(out, ns) {
-			out = append(out, ns)
+		for _, ns := range append([]string{of[s.Kind]}, more[s.Kind]...) {
+			if ns != "" && !slices.Contains(out, ns) {
+				out = append(out, ns)
+			}
 		}
 	}
 	slices.Sort(out)
@@ -141,7 +147,7 @@ func Namespaces(p *plan.Plan) []string {
 
 func (p Preflight) providers(ctx context.Context) (l diag.List, err error) {
 	for _, ns := range Namespaces(p.Plan) {
-		state, err := p.Cloud.Registered(ctx, ns)
+		state, err := ask(p.Asked, func() (string, error) { return p.Cloud.Registered(ctx, ns) }, "registered", ns)
 		if err != nil {
 			return l, err
 		}
@@ -157,7 +163,7 @@ func (p Preflight) quota(ctx context.Context) (l diag.List, err error) {
 	if p.Facts.Size.VCPUs == 0 {
 		return nil, nil
 	}
-	usages, err := p.Cloud.Usages(ctx, p.Facts.Location)
+	usages, err := ask(p.Asked, func() ([]azure.Usage, error) { return p.Cloud.Usages(ctx, p.Facts.Location) }, "usages", p.Facts.Location)
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +327,10 @@ func (p Preflight) policies(ctx context.Context) (l diag.List, err error) {
 			continue
 		}
 		wg.Go(func() {
-			denials, err := p.Cloud.Denials(ctx, scope, typ, "ingot-"+p.Plan.Run, p.Facts.Location, tags)
+			// No policy goes by a run's own id: one answer holds for all.
+			denials, err := ask(p.Asked, func() ([]azure.Denial, error) {
+				return p.Cloud.Denials(ctx, scope, typ, "ingot-"+p.Plan.Run, p.Facts.Location, tags)
+			}, "policies", scope, typ, p.Facts.Location, fmt.Sprint(p.Img.Tags))
 			mu.Lock()
 			defer mu.Unlock()
 			first = cmp.Or(first, err)
@@ -352,7 +361,7 @@ func mapKeys[V any](m map[string]V) func(func(string) bool) {
 // locks finds what keeps a build from making or removing its things.
 func (p Preflight) locks(ctx context.Context) (l diag.List, err error) {
 	sub := "/subscriptions/" + p.Facts.Subscription
-	locks, err := p.Cloud.Locks(ctx)
+	locks, err := ask(p.Asked, func() ([]azure.Lock, error) { return p.Cloud.Locks(ctx) }, "locks")
 	if err != nil {
 		return nil, err
 	}

@@ -364,6 +364,18 @@ type Engine struct {
 	OnError    string // "", cleanup, abort, ask, keep
 	Timeout    time.Duration
 	AllowLossy bool
+	Builder    Builder
+}
+
+// Builder is how a build is handed to Azure Image Builder, beside what its own language can say.
+type Builder struct {
+	Identity       string // id of the user-assigned identity that the service builds as; empty: the template's
+	CreateIdentity bool   // make one for the build, with the roles it needs, and remove it afterwards
+	KeepTemplate   bool   // keep the template resource, and use it again while it is the same
+	ResourceGroup  string // of the template resource; empty: the group that is built in, or a temporary one
+	StorageAccount string // id of the account that local scripts and files are uploaded to; empty: one made for the build
+	ReadAsIdentity bool   // the service reads them as its identity, without a signature in their addresses
+	Trigger        bool   // build again whenever the source image has a newer version
 }
 
 // Definition is an image definition to make, with its gallery, when they are missing.

@@ -55,7 +55,7 @@ func (p *File) Check(c *Check) {
 		c.fail("source", "set source, sources or content", "exactly one of source, sources and content must be set")
 	}
 	checkURI(c, p.SourceURI, p.SHA256)
-	for _, f := range BuiltIn(p.SourceURI.Reveal()) {
+	for _, f := range builtIn(p.SourceURI.Reveal(), p.SHA256) {
 		c.warn("source", f.Remedy, "%s", f.Summary)
 	}
 	if p.Destination == "" {
@@ -191,29 +191,9 @@ func under(dir, name string) string {
 
 // upload copies one file by itself, and everything else as one tree.
 func (p *File) upload(ctx context.Context, e *Env, sources []string) error {
-	expanded, err := expand(sources)
+	files, several, err := gather(sources)
 	if err != nil {
 		return err
-	}
-	several := len(expanded) > 1 || len(sources) > 1 || len(sources) == 1 && expanded[0] != sources[0]
-	var files []communicator.LocalFile
-	for _, s := range expanded {
-		info, err := os.Stat(s)
-		if err != nil {
-			return fmt.Errorf("cannot upload: %w", err)
-		}
-		if !info.IsDir() {
-			files = append(files, communicator.LocalFile{Name: filepath.Base(s), Path: s})
-			continue
-		}
-		several = true
-		prefix := ""
-		if !strings.HasSuffix(s, "/") {
-			prefix = filepath.Base(s) + "/"
-		}
-		if files, err = tree(files, s, prefix, nil); err != nil {
-			return fmt.Errorf("cannot upload: %w", err)
-		}
 	}
 	if !several {
 		dest := p.Destination
@@ -235,6 +215,40 @@ func (p *File) upload(ctx context.Context, e *Env, sources []string) error {
 		}
 	}
 	return nil
+}
+
+// LocalTree lists what copying these files, folders and patterns would put below a destination.
+func LocalTree(sources []string) ([]communicator.LocalFile, error) {
+	files, _, err := gather(sources)
+	return files, err
+}
+
+// gather lists what sources are; several reports that they are more than the one file that is named.
+func gather(sources []string) (files []communicator.LocalFile, several bool, err error) {
+	expanded, err := expand(sources)
+	if err != nil {
+		return nil, false, err
+	}
+	several = len(expanded) > 1 || len(sources) > 1 || len(sources) == 1 && expanded[0] != sources[0]
+	for _, s := range expanded {
+		info, err := os.Stat(s)
+		if err != nil {
+			return nil, false, fmt.Errorf("cannot upload: %w", err)
+		}
+		if !info.IsDir() {
+			files = append(files, communicator.LocalFile{Name: filepath.Base(s), Path: s})
+			continue
+		}
+		several = true
+		prefix := ""
+		if !strings.HasSuffix(s, "/") {
+			prefix = filepath.Base(s) + "/"
+		}
+		if files, err = tree(files, s, prefix, nil); err != nil {
+			return nil, false, fmt.Errorf("cannot upload: %w", err)
+		}
+	}
+	return files, several, nil
 }
 
 // expand replaces patterns by what they match. A file that really has such a name is itself.

@@ -70,7 +70,7 @@ var (
 
 // Check reports what is wrong.
 func (p *PowerShell) Check(c *Check) {
-	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars, true)
+	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars, true, p.SHA256)
 	checkURI(c, p.URI, p.SHA256)
 	p.checkSyntax(c)
 	switch strings.ToLower(p.ExecutionPolicy) {

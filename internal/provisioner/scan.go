@@ -159,7 +159,7 @@ func (c *Check) scan(inline []image.Text, script string, scripts []string, windo
 		if err != nil {
 			return
 		}
-		findings := BuiltIn(path)
+		findings := BuiltIn(path, "")
 		if windows {
 			findings = append(Encoding(raw), findings...)
 		}
@@ -176,33 +176,4 @@ func (c *Check) scan(inline []image.Text, script string, scripts []string, windo
 	for _, s := range scripts {
 		read("scripts", s)
 	}
-}
-
-// builtIns are the scripts of Azure Virtual Desktop's custom image templates that hide their failures: all of them catch every
-// exception and print it (Azure/RDS-Templates, CustomImageTemplateScripts_2024-03-27, read in April 2026).
-var builtIns = regexp.MustCompile(`(?i)(^|[/\\])(InstallLanguagePacks|SetDefaultLang|TimezoneRedirection|DisableStorageSense|FSLogix|FSLogixKerberos|RDPShortpath|ScreenCaptureProtection|TeamsOptimization|ConfigureSessionTimeoutsV2|MultiMediaRedirection|ConfigureOfficeApps|RemoveAppxPackages|WindowsOptimization|DisableAutoUpdates|AdminSysPrep)\.ps1$`)
-
-// BuiltIn tells the known defects of one of Azure Virtual Desktop's own scripts, by its address or file name.
-func BuiltIn(uri string) []Finding {
-	m := builtIns.FindStringSubmatch(strings.SplitN(uri, "?", 2)[0])
-	if m == nil {
-		return nil
-	}
-	address := strings.Contains(uri, "://")
-	if address && !strings.Contains(strings.ToLower(uri), "rds-templates") {
-		return nil
-	}
-	var out []Finding
-	switch name := strings.ToLower(m[2]); {
-	case name == "disableautoupdates":
-		out = append(out, Finding{1, "DisableAutoUpdates.ps1 does nothing: its registry paths lack the colon (HKLM\\…), and it reports success", "set the values with a script of your own: HKLM:\\SOFTWARE\\Policies\\Microsoft\\WindowsStore, AutoDownload = 2"})
-	case name == "windowsoptimization":
-		out = append(out, Finding{1, "WindowsOptimization.ps1 downloads its configuration from the newest state of another repository while it runs: two builds may differ", "pin a copy of your own"})
-	case name != "configureofficeapps":
-		out = append(out, Finding{1, m[2] + ".ps1 catches every exception and prints it: a failed step looks green", `look for "Exception occur" and "Cannot add the registry key" in the log`})
-	}
-	if address && strings.Contains(uri, "/RDS-Templates/master/") || address && strings.Contains(uri, "/RDS-Templates/refs/heads/master/") {
-		out = append(out, Finding{1, m[2] + ".ps1 is named on the master branch, where files are changed in place: its checksum breaks, or the build changes", "put a commit in the place of master in the address"})
-	}
-	return out
 }

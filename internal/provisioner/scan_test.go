@@ -56,21 +56,27 @@ func TestBuiltIn(t *testing.T) {
 	const at = "https://raw.githubusercontent.com/Azure/RDS-Templates/master/CustomImageTemplateScripts/CustomImageTemplateScripts_2024-03-27/"
 	const pinned = "https://raw.githubusercontent.com/Azure/RDS-Templates/0123456789abcdef/CustomImageTemplateScripts/CustomImageTemplateScripts_2024-03-27/"
 	for _, c := range []struct {
-		uri  string
-		want []string
+		uri, sum string
+		want     []string
 	}{
-		{at + "DisableAutoUpdates.ps1", []string{"does nothing", "master branch"}}, {at + "TimezoneRedirection.ps1", []string{"catches every exception", "master branch"}}, {pinned + "TimezoneRedirection.ps1", []string{"catches every exception"}},
-		{at + "ConfigureOfficeApps.ps1", []string{"master branch"}}, {at + "WindowsOptimization.ps1", []string{"newest state of another repository", "master branch"}}, {`scripts\DisableAutoUpdates.ps1`, []string{"does nothing"}},
-		{"https://example.com/scripts/FSLogix.ps1", nil}, {"https://example.com/RDS-Templates/mine.ps1", nil}, {"", nil}, {"FSLogixSetup.ps1", nil},
+		{at + "DisableAutoUpdates.ps1", "", []string{"does nothing", "master branch"}}, {at + "TimezoneRedirection.ps1", "", []string{"catches every exception", "master branch"}}, {pinned + "TimezoneRedirection.ps1", "", []string{"catches every exception"}},
+		{at + "ConfigureOfficeApps.ps1", "", []string{"download page", "master branch"}}, {at + "WindowsOptimization.ps1", "", []string{"newest state of another repository", "master branch"}}, {`scripts\DisableAutoUpdates.ps1`, "", []string{"does nothing"}},
+		{"https://example.com/scripts/FSLogix.ps1", "", nil}, {"https://example.com/RDS-Templates/mine.ps1", "", nil}, {"", "", nil}, {"FSLogixSetup.ps1", "", nil},
+		{at + "FSLogix.ps1", "", []string{"catches every exception", "CVE-2025-54100", "master branch"}}, {at + "AdminSysPrep.ps1", "", []string{"empty C:\\DeprovisioningScript.ps1", "master branch"}},
+		{"https://raw.githubusercontent.com/Azure/RDS-Templates/refs/heads/main/x/TimezoneRedirection.ps1", "", []string{"catches every exception", "main branch"}},
+		{"https://github.com/contoso/RDS-Templates/raw/master/x/timezoneredirection.ps1", "", []string{"catches every exception", "master branch"}},
+		{at + "SetDefaultLang.ps1", "3eec0ffb74a9a343cf1b38dd73d266bfc8c82b23f0fd2c3f7e9d29c975eb6bab", []string{"catches every exception", "master branch", "that of an earlier SetDefaultLang.ps1"}},
+		{AVDScriptNamed("set_default_language").URL(), "79420a7210d922aa61aa647696aeaa8a2c26239b83ec0a8ea23cc82ff6f5196c", []string{"catches every exception"}},
+		{AVDScriptNamed("timezone_redirection").URL(), strings.Repeat("0", 64), []string{"catches every exception", "not that of TimezoneRedirection.ps1 at this commit"}},
 	} {
-		got := BuiltIn(c.uri)
+		got := BuiltIn(c.uri, c.sum)
 		if len(got) != len(c.want) {
 			t.Errorf("%s: %+v, want %v", c.uri, got, c.want)
 			continue
 		}
 		for i, w := range c.want {
-			if !strings.Contains(got[i].Summary, w) {
-				t.Errorf("%s: %q, want %q", c.uri, got[i].Summary, w)
+			if !strings.Contains(got[i].Summary, w) || got[i].Remedy == "" {
+				t.Errorf("%s: %+v, want %q", c.uri, got[i], w)
 			}
 		}
 	}

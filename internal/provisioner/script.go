@@ -17,7 +17,7 @@ import (
 
 // checkScripts judges what every shell provisioner has: exactly one of inline, script and scripts; readable files; variables. What
 // only Windows does to a script is looked for where windows says so.
-func checkScripts(c *Check, inline []image.Text, script *string, scripts []string, uri image.Text, vars []image.Text, windows bool) {
+func checkScripts(c *Check, inline []image.Text, script *string, scripts []string, uri image.Text, vars []image.Text, windows bool, sum string) {
 	n := 0
 	for _, set := range []bool{len(inline) > 0, *script != "", len(scripts) > 0, !uri.IsZero()} {
 		if set {
@@ -38,7 +38,7 @@ func checkScripts(c *Check, inline []image.Text, script *string, scripts []strin
 	}
 	c.variables("environment_vars", vars)
 	c.scan(inline, *script, scripts, windows)
-	for _, f := range BuiltIn(uri.Reveal()) {
+	for _, f := range BuiltIn(uri.Reveal(), sum) {
 		c.warn("scriptUri", f.Remedy, "%s", f.Summary)
 	}
 }

@@ -68,7 +68,7 @@ var (
 
 // Check reports what is wrong.
 func (p *Shell) Check(c *Check) {
-	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars, false)
+	checkScripts(c, p.Inline, &p.Script, p.Scripts, p.URI, p.EnvironmentVars, false, p.SHA256)
 	checkURI(c, p.URI, p.SHA256)
 	if p.RemotePath != "" && (p.RemoteFolder != "" || p.RemoteFile != "") {
 		c.fail("remote_path", "keep remote_path, or remote_folder with remote_file", "remote_path and remote_folder or remote_file exclude one another")

@@ -49,7 +49,7 @@ func (p *ShellLocal) Check(c *Check) {
 		}
 		inline = []image.Text{p.Command}
 	}
-	checkScripts(c, inline, &p.Script, p.Scripts, image.Text{}, p.EnvironmentVars, false)
+	checkScripts(c, inline, &p.Script, p.Scripts, image.Text{}, p.EnvironmentVars, false, "")
 	if len(p.ExecuteCommand) > 0 && strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(p.ExecuteCommand[0], "{{.Vars}}", ""), "{{ .Vars }}", "")) == "" {
 		c.fail("execute_command", `write the program first: ["/bin/sh", "-c", "{{.Vars}} {{.Script}}"]`, "execute_command names no program")
 	}

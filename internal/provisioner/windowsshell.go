@@ -45,7 +45,7 @@ var (
 
 // Check reports what is wrong.
 func (p *WindowsShell) Check(c *Check) {
-	checkScripts(c, p.Inline, &p.Script, p.Scripts, image.Text{}, p.EnvironmentVars, true)
+	checkScripts(c, p.Inline, &p.Script, p.Scripts, image.Text{}, p.EnvironmentVars, true, "")
 	c.checkCommand("execute_command", p.ExecuteCommand, "Path", "Vars")
 	if p.StartRetryTimeout < 0 {
 		c.fail("start_retry_timeout", "use a time like 5m", "start_retry_timeout is negative")

@@ -2,156 +2,560 @@ package sim
 
 import (
 	"container/heap"
+	"context"
+	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
+
+	"ingot/internal/sim/guest"
 )
 
-// endRun publishes what a run has made.
-func endRun(w *Azure, r *resource) *refusal {
+// A run of a template with guests: a build machine is made of the source, customizers run on it, it is generalised and captured, tried
+// and distributed (azure-image-builder.md 2). It is carried out by a goroutine that waits on the simulation's clock and takes the lock
+// for each change; its operation ends when it does.
+
+// Why a run ended before its time.
+var (
+	errRunCanceled = errors.New("the run was canceled")
+	errRunLate     = errors.New("context deadline exceeded")
+	errRunGone     = errors.New("the image template is gone")
+	errRunStopped  = errors.New("the simulated Azure is stopped")
+)
+
+// imageRun is a run under way. Its fields belong to its goroutine, but for triggered and cancel.
+type imageRun struct {
+	w         *Azure
+	r         *resource
+	d         *templateData
+	o         *operation
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	mark      string // ends the names of what the run makes
+	log       *runLog
+	content   content // what the run has built
+	gen       string  // its generation
+	triggered bool
+	kept      bool // what was made stays after a failure
+}
+
+// runFailure ends a run: what its operation and lastRunStatus say.
+type runFailure struct{ code, message, status string }
+
+// default of buildTimeoutInMinutes when it is 0 (azure-image-builder.md 1.2)
+const runMinutes = 240
+
+// launch begins a run. The lock is held.
+func (w *Azure) launch(r *resource, o *operation) {
 	d := templateOf(r)
-	if d.Canceled {
-		return refuse(409, "Canceled", "The run was canceled.")
+	d.State, d.Sub = "Running", "Queued"
+	x := &imageRun{w: w, r: r, d: d, o: o, mark: strings.ReplaceAll(w.uuid(), "-", "")[:10]}
+	x.ctx, x.cancel = context.WithCancelCause(context.Background())
+	d.run = x
+	w.plane() //nolint:errcheck // without storage there is no log
+	d.Folder = w.uuid()
+	x.log = &runLog{w: w, account: d.Account, name: d.Folder + "/customization.log", id: o.id}
+	w.stopping.Go(x.run)
+}
+
+// run is the goroutine.
+func (x *imageRun) run() {
+	defer x.cancel(errRunStopped)
+	minutes := number(x.r.props, "buildTimeoutInMinutes")
+	if minutes == 0 {
+		minutes = runMinutes
 	}
-	if n := number(r.props, "buildTimeoutInMinutes"); n > 0 && d.Late {
-		return refuse(400, "PackerBuildTimeout", "The build exceeded its time limit of "+strconv.Itoa(n)+" minutes (context deadline exceeded).")
+	timer, stop := context.WithCancel(x.ctx)
+	go func() {
+		if x.w.clock.Sleep(timer, time.Duration(minutes)*time.Minute) == nil {
+			x.cancel(errRunLate)
+		}
+	}()
+	bad := x.build()
+	stop()
+	cause := context.Cause(x.ctx)
+	switch {
+	case errors.Is(cause, errRunStopped):
+		x.log.flush() // it ends with the process, and is found in the midst of it by the next
+		return
+	case errors.Is(cause, errRunCanceled):
+		bad = &runFailure{code: "Canceled", message: "The run was canceled."}
+		x.log.ui("Cancelling build after receiving terminated")
+		x.after("aib-cancel")
+	case errors.Is(cause, errRunLate):
+		x.log.info("Cancelling builder after context cancellation context canceled")
+		x.log.ui("Cancelling build after receiving terminated")
+		// azure-image-builder.md 4.1, row 11
+		const late = "Failed in building/customizing image: Failed while waiting for packerizer: Timeout waiting for microservice to complete: 'context deadline exceeded'"
+		bad = &runFailure{code: "PackerBuildTimeout", message: late + ". " + x.whereLogged(), status: late + ". " + x.whereLogged()}
 	}
-	c, generation, _, _, _, bad := w.source(templateSource(mapping(r.props, "source")), r.location)
-	if bad != nil {
-		return refuse(400, "PackerBuildFailed", bad.message)
+	if !x.kept {
+		x.after("aib-cleanup")
 	}
-	if c.disk != nil {
-		c.disk = c.disk.Clone()
-		if c.windows {
-			c.disk.Generalize()
+	x.finish(bad)
+}
+
+// after lets a time pass that neither a limit nor a cancellation shortens; only the end of the process does.
+func (x *imageRun) after(kind string) {
+	d := x.w.duration(kind, x.r.id)
+	if d <= 0 {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() {
+		select {
+		case <-x.w.stop:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	x.w.clock.Sleep(ctx, d) //nolint:errcheck // early is good, too
+}
+
+// finish writes a run's end into the books.
+func (x *imageRun) finish(bad *runFailure) {
+	x.log.flush()
+	w := x.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.find(x.r.id) != x.r || x.d.run != x {
+		return
+	}
+	d := x.d
+	d.run, d.Ended, d.Sub = nil, w.clock.Now(), ""
+	if !x.kept {
+		w.sweep(d)
+	}
+	switch {
+	case bad == nil:
+		d.State, d.Failures = "Succeeded", 0
+	case bad.code == "Canceled":
+		d.State = "Canceled"
+	case bad.code == "PartiallySucceeded":
+		d.State, d.Message = "PartiallySucceeded", bad.status
+	default:
+		d.State, d.Message = "Failed", or(bad.status, bad.message)
+		if x.triggered {
+			d.Failures++
 		}
 	}
-	c.generalized = true
-	d.Log = runLog(r)
-	for _, t := range items(r.props, "distribute") {
-		artifact, bad := w.distribute(r, t.(map[string]any), c, generation)
-		if bad != nil {
+	if bad != nil && x.o.err == nil {
+		x.o.err = refuse(400, bad.code, bad.message)
+	}
+	x.o.end = d.Ended
+	heap.Init(&w.due)
+	w.settled = true
+	w.touch("operation", strings.ToLower(x.o.id))
+	w.touch("resource", x.r.low)
+}
+
+// whereLogged is how the service's messages name the log (azure-image-builder.md 2, run failure).
+func (x *imageRun) whereLogged() string {
+	return "Image Build log location: " + x.w.blobURL(x.d.Account, "packerlogs", x.log.name) + ". OperationId: " + x.o.id + ". Use this operationId to search packer logs."
+}
+
+// blobURL is the address of a blob in the simulated storage.
+func (w *Azure) blobURL(account, box, name string) string {
+	return "https://" + account + ".blob.storage.localhost" + w.port() + "/" + box + "/" + name
+}
+
+// packerFailed is what becomes of a failure inside the build: lastRunStatus in the documented words (azure-image-builder.md 4.1, row 10), the
+// operation in those of a real trace of 2024 (Azure/azure-powershell#24244).
+func (x *imageRun) packerFailed() *runFailure {
+	const steps = "For more troubleshooting steps go to https://aka.ms/azvmimagebuilderts."
+	where := x.d.Staging + "/providers/" + storageType + "/" + x.d.Account + "/blobServices/default/containers/packerlogs/" + x.log.name
+	return &runFailure{code: "PackerBuildFailed",
+		message: "During the image build a failure has occurred. Packer build logs are at location " + where + ". Please navigate to this location using portal or other tools to download logs for identifying which build/customization step failed. Use this operationId " + x.o.id + " to search packer logs. " + steps,
+		status: "Failed while waiting for packerizer: Microservice has failed: Failed while processing request: Error when executing packerizer: Packer build command has failed: exit status 1. " +
+			"During the image build, a failure has occurred, please review the build log to identify which build/customization step failed. " + steps + " " + x.whereLogged()}
+}
+
+// serviceFailed is a failure of the service itself, before or after Packer.
+func serviceFailed(bad *refusal) *runFailure {
+	return &runFailure{code: bad.code, message: bad.message}
+}
+
+// locked changes something under the lock. It refuses when the template is not there any more.
+func (x *imageRun) locked(f func() *refusal) *refusal {
+	w := x.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.find(x.r.id) != x.r {
+		x.cancel(errRunGone)
+		return refuse(404, "ResourceNotFound", errRunGone.Error())
+	}
+	w.settle()
+	w.settled = true
+	return f()
+}
+
+// whole carries out what an operation's end asks to be done without the lock, while simulated time stands still.
+func (x *imageRun) whole(bad *refusal) *refusal {
+	for bad != nil && bad.later != nil {
+		l := bad.later
+		release := x.hold()
+		bad = l.work()
+		if bad == nil && l.then != nil {
+			bad = x.locked(l.then)
+		}
+		release()
+	}
+	return bad
+}
+
+// hold lets simulated time stand still while something takes real time.
+func (x *imageRun) hold() func() {
+	if c, ok := x.w.clock.(interface{ Hold() func() }); ok {
+		return c.Hold()
+	}
+	return func() {}
+}
+
+// stage is a runSubState; what it writes is there before anything of it happens.
+func (x *imageRun) stage(sub string) {
+	x.log.flush()
+	x.locked(func() *refusal {
+		if x.d.State == "Running" {
+			x.d.Sub = sub
+		}
+		return nil
+	})
+}
+
+// wait lets a thing take its time; false when the run is over.
+func (x *imageRun) wait(kind, id string) bool {
+	return x.pause(x.w.duration(kind, or(id, x.r.id)))
+}
+
+func (x *imageRun) pause(d time.Duration) bool {
+	if x.ctx.Err() != nil {
+		return false
+	}
+	return d <= 0 || x.w.clock.Sleep(x.ctx, d) == nil && x.ctx.Err() == nil
+}
+
+// build is a run from its queue to its outputs. Once ctx has ended what it returns does not matter.
+func (x *imageRun) build() *runFailure {
+	ended := &runFailure{code: "Canceled"}
+	if !x.wait("aib-queue", "") {
+		return ended
+	}
+	x.stage("Building")
+	if bad := x.locked(func() *refusal {
+		if bad := x.w.stagingIntact(x.r); bad != nil {
 			return bad
 		}
-		o := w.place(r.id+"/runOutputs/"+text(t, "runOutputName"), outputType, "")
-		o.props = artifact
+		if bad := x.w.runnable(x.r); bad != nil {
+			return bad
+		}
+		return x.container()
+	}); bad != nil {
+		return serviceFailed(bad)
 	}
+	if !x.wait("aib-container", "") {
+		return ended
+	}
+	if n := number(x.r.props, "buildTimeoutInMinutes"); n > 0 && n <= 5 {
+		// azure-image-builder.md 4.1, row 24
+		x.log.ui(`Error: Failed to prepare build: "azure-arm"`)
+		x.log.ui("1 error(s) occurred:")
+		x.log.ui("* client_jwt will expire within 5 minutes, please use a JWT that is valid for at least 5 minutes")
+		return x.packerFailed()
+	}
+	ref, exact := x.source()
+	if exact == nil {
+		return ended
+	}
+	valid := mapping(x.r.props, "validate")
+	if truth(valid, "sourceValidationOnly") {
+		// "the image specified in the 'source' section will directly be validated. No separate build will be run" (the specification).
+		return x.validate(ref)
+	}
+	if bad := x.customized(ref); bad != nil {
+		return bad
+	}
+	if text(x.r.props, "optimize", "vmBoot", "state") == "Enabled" || text(x.r.props, "optimize", "workload", "state") == "Enabled" {
+		x.stage("Optimizing")
+		if !x.wait("aib-optimize", "") {
+			return ended
+		}
+	}
+	var invalid *runFailure
+	if len(items(valid, "inVMValidations")) > 0 {
+		ref, bad := x.interim()
+		if bad != nil {
+			return serviceFailed(bad)
+		}
+		if invalid = x.validate(ref); invalid != nil && (!truth(valid, "continueDistributeOnFailure") || x.ctx.Err() != nil) {
+			return invalid
+		}
+	}
+	if s := x.w.cfg.Scenario; s != nil { // a scenario may say how long a run lasts at the least
+		if d, ok := s.Latency["aib-run"]; ok && !x.pause(x.d.Began.Add(time.Duration(d)).Sub(x.w.clock.Now())) {
+			return ended
+		}
+	}
+	x.stage("Distributing")
+	if bad := x.distributeAll(); bad != nil {
+		return bad
+	}
+	return invalid
+}
+
+// source resolves the template's source: "latest" is resolved when the image is built (azure-image-builder.md 1.2).
+func (x *imageRun) source() (ref map[string]any, exact *string) {
+	x.locked(func() *refusal {
+		s := mapping(x.r.props, "source")
+		ref = templateSource(s)
+		_, _, _, _, version, bad := x.w.source(ref, x.r.location)
+		if bad != nil {
+			exact = new(string)
+			return bad // the machine's creation says so in the log
+		}
+		if text(ref, "publisher") != "" {
+			ref["version"] = version
+		} else if version != "" && strings.EqualFold(lastPart(text(s, "imageVersionId")), "latest") {
+			ref["id"] = galleryImage(text(s, "imageVersionId")) + "/versions/" + version
+		}
+		x.d.Exact = version
+		showExact(s, version)
+		exact = &version
+		return nil
+	})
+	return ref, exact
+}
+
+// customized makes the build machine, customizes it and captures what came of it.
+func (x *imageRun) customized(ref map[string]any) *runFailure {
+	x.log.begin()
+	m, bad := x.machine(ref, "pkrvm"+x.mark)
+	if bad != nil {
+		x.log.fail("ERROR: -> %s : %s", bad.code, bad.message)
+		return x.packerErrored(bad.message)
+	}
+	g, err := x.connect(m)
+	if err == nil {
+		err = x.prepare(g)
+	}
+	if err == nil {
+		x.stage("Customizing")
+		err = x.steps(g, items(x.r.props, "customize"))
+	}
+	if err == nil {
+		err = x.generalise(g)
+	}
+	if err != nil {
+		x.log.fail("Provisioning step had errors: Running the cleanup provisioner, if present...")
+		if x.kept = text(x.r.props, "errorHandling", "onCustomizerError") == "abort" && x.ctx.Err() == nil; x.kept {
+			x.log.fail("Step \"StepProvision\" failed, aborting...")
+		}
+		return x.packerErrored(err.Error())
+	}
+	if bad := x.capture(m); bad != nil {
+		x.log.fail("ERROR: -> %s : %s", bad.code, bad.message)
+		return x.packerErrored(bad.message)
+	}
+	x.log.succeeded(x.w.clock.Now().Sub(x.d.Began))
 	return nil
 }
 
-// limitRun ends a run when its template's time is over, at the latest.
-func (w *Azure) limitRun(r *resource, o *operation) {
+func (x *imageRun) packerErrored(text string) *runFailure {
+	if x.ctx.Err() == nil {
+		x.log.errored(x.w.clock.Now().Sub(x.d.Began), text)
+	}
+	return x.packerFailed()
+}
+
+// machine makes a machine of an image and waits until Azure calls it running.
+func (x *imageRun) machine(ref map[string]any, name string) (vm *resource, bad *refusal) {
+	w := x.w
+	x.log.say("Deploying deployment template ...")
+	profile := mapping(x.r.props, "vmProfile")
+	bad = x.locked(func() *refusal {
+		c, generation, _, plan, _, bad := w.source(ref, x.r.location)
+		if bad != nil {
+			return bad
+		}
+		size := text(profile, "vmSize")
+		if size == "" { // azure-image-builder.md 1.2, vmProfile
+			size = map[bool]string{true: "Standard_D2ds_v4", false: "Standard_D1_v2"}[generation == "V2"]
+		}
+		if gb := number(profile, "osDiskSizeGB"); gb > 0 && gb < c.sizeGB() {
+			return refuse(409, "OperationNotAllowed", fmt.Sprintf("The specified disk size %d GB is smaller than the size of the corresponding disk in the VM image: %d GB. This is not allowed. Please choose equal or greater size or do not specify an explicit size.", gb, c.sizeGB()))
+		}
+		subnet := text(profile, "vnetConfig", "subnetId")
+		if v := w.find(x.d.Staging + "/providers/" + vnetType + "/vnet-" + x.mark); subnet == "" && v != nil {
+			subnet = v.id + "/subnets/build"
+		} else if subnet == "" || v == nil {
+			if subnet, bad = x.network(); bad != nil {
+				return bad
+			}
+		}
+		nic, bad := x.put(nicType, "nic-"+name, map[string]any{"properties": map[string]any{"ipConfigurations": []any{map[string]any{"name": "ipconfig", "properties": map[string]any{"privateIPAllocationMethod": "Dynamic", "subnet": map[string]any{"id": subnet}}}}}})
+		if bad != nil {
+			return bad
+		}
+		disk := map[string]any{"name": "pkros" + name, "createOption": "FromImage", "deleteOption": "Delete"}
+		if gb := number(profile, "osDiskSizeGB"); gb > 0 {
+			disk["diskSizeGB"] = gb
+		}
+		account := map[string]any{"computerName": name[:min(len(name), 15)], "adminUsername": "packer", "adminPassword": "P9!" + strings.ReplaceAll(w.uuid(), "-", "")}
+		if !c.windows {
+			account["linuxConfiguration"] = map[string]any{"disablePasswordAuthentication": false}
+		}
+		storage := map[string]any{"imageReference": ref, "osDisk": disk}
+		var data []any
+		for i, d := range items(x.r.props, "additionalDataDisks") {
+			data = append(data, map[string]any{"lun": len(c.data) + i, "createOption": "Empty", "diskSizeGB": number(d, "sizeGB"), "name": fmt.Sprintf("%s_data_%d", name, i)})
+		}
+		if len(data) > 0 {
+			for _, d := range c.data {
+				data = append(data, map[string]any{"lun": d.Lun, "createOption": "FromImage"})
+			}
+			storage["dataDisks"] = data
+		}
+		body := map[string]any{"properties": map[string]any{"hardwareProfile": map[string]any{"vmSize": size}, "storageProfile": storage, "osProfile": account,
+			"networkProfile": map[string]any{"networkInterfaces": []any{map[string]any{"id": nic.id}}}}}
+		if ids := texts(profile, "userAssignedIdentities"); len(ids) > 0 {
+			of := map[string]any{}
+			for _, id := range ids {
+				of[id] = map[string]any{}
+			}
+			body["identity"] = map[string]any{"type": "UserAssigned", "userAssignedIdentities": of}
+		}
+		if info := mapping(x.r.props, "source", "planInfo"); plan != "" && info != nil {
+			body["plan"] = map[string]any{"name": text(info, "planName"), "product": text(info, "planProduct"), "publisher": text(info, "planPublisher")}
+		}
+		x.gen = generation
+		if vm, bad = x.put(vmType, name, body); bad != nil {
+			return bad
+		}
+		vm.state = "Creating"
+		return nil
+	})
+	if bad != nil || !x.wait("vm", vm.id) {
+		return vm, bad
+	}
+	return vm, x.whole(x.locked(func() *refusal {
+		bad := bootVM(w, vm)
+		if bad == nil || bad.later != nil {
+			vm.state = "Succeeded"
+		}
+		return bad
+	}))
+}
+
+// winRMPatience and sshPatience are how long the service waits for a machine to let it in (azure-image-builder.md 2, network).
+const (
+	winRMPatience = 10 * time.Minute
+	sshPatience   = 20 * time.Minute
+)
+
+// connect waits until the machine lets Packer in.
+func (x *imageRun) connect(vm *resource) (guestSteps, error) {
+	var m *machine
+	if bad := x.locked(func() *refusal { m = machineOf(vm); return nil }); bad != nil {
+		return nil, errors.New(bad.message)
+	}
+	if !m.content.windows {
+		x.log.say("Waiting for SSH to become available...")
+		g := x.w.commandGuest(m)
+		if g == nil {
+			return nil, errors.New("Timeout waiting for SSH.") //nolint:revive,staticcheck // Packer's own words
+		}
+		x.log.say("Connected to SSH!")
+		return &linuxSteps{x, g, m.real.user}, nil
+	}
+	x.log.say("Waiting for WinRM to become available...")
+	x.log.info("Waiting for WinRM, up to timeout: 10m0s")
+	var b guest.Builder
+	x.locked(func() *refusal {
+		if m.guest != nil {
+			b = guest.Build(m.guest)
+		}
+		return nil
+	})
+	if b == nil || !guest.Patient(x.ctx, x.w.clock, b, 0, winRMPatience) {
+		return nil, errors.New("Timeout waiting for WinRM.") //nolint:revive,staticcheck // Packer's own words
+	}
+	x.log.msg("WinRM connected.")
+	x.log.say("Connected to WinRM!")
+	return &windowsSteps{x: x, b: b}, nil
+}
+
+// capture stops the machine, calls it generalised and keeps its disks.
+func (x *imageRun) capture(vm *resource) *refusal {
+	w := x.w
+	x.log.say("Powering off machine ...")
+	if bad := x.locked(func() *refusal { stopVM(w, vm); return nil }); bad != nil {
+		return bad
+	}
+	x.wait("deallocate", vm.id)
+	if bad := x.whole(x.locked(func() *refusal { return stopped("deallocated")(w, vm) })); bad != nil {
+		return bad
+	}
+	x.log.say("Generalizing machine ...")
+	x.log.msg("Skipping image creation...")
+	var c content
+	bad := x.whole(x.locked(func() *refusal {
+		machineOf(vm).generalized = true
+		c = w.captureVM(vm)
+		return w.whole(&c, func() *refusal { return x.keep(vm, c) })
+	}))
+	if bad != nil {
+		return bad
+	}
+	x.wait("aib-capture", "")
+	x.log.say("Deleting individual resources ...")
+	return x.locked(func() *refusal {
+		w.drop(vm.id)
+		w.drop(x.d.Staging + "/providers/" + nicType + "/nic-" + vm.name)
+		x.log.say("The resource group was not created by Packer, not deleting ...")
+		return nil
+	})
+}
+
+// keep holds what was captured as a snapshot in the staging group until it is distributed: output is captured by snapshot
+// (azure-image-builder.md 2, Run). The lock is held.
+func (x *imageRun) keep(vm *resource, c content) *refusal {
+	if gb := number(vm.props, "storageProfile", "osDisk", "diskSizeGB"); c.disk != nil && gb > 0 {
+		c.bytes = int64(gb) << 30
+	}
+	x.content = c
+	s := x.w.place(x.d.Staging+"/providers/"+snapshotType+"/snapshot-"+x.mark, snapshotType, x.r.location)
+	s.aux, s.sku, s.extra = c, map[string]any{"name": "Standard_LRS", "tier": "Standard"}, map[string]any{}
+	s.tags = copyMap(mapping(x.r.props, "managedResourceTags"))
+	s.props = map[string]any{"osType": osType(c.windows), "diskSizeGB": c.sizeGB(), "diskState": "Unattached", "incremental": false, "hyperVGeneration": x.gen, "timeCreated": stamp(x.w.clock.Now()),
+		"creationData": map[string]any{"createOption": "Copy", "sourceResourceId": diskID(vm.id, vm.props)}}
+	return nil
+}
+
+// interim is a managed image of what was built, to make a validation machine of.
+func (x *imageRun) interim() (ref map[string]any, bad *refusal) {
+	id := x.d.Staging + "/providers/" + imageType + "/image-" + x.mark
+	return map[string]any{"id": id}, x.locked(func() *refusal { x.w.placeImage(id, x.r.location, x.content, x.gen); return nil })
+}
+
+// endLostRun ends a run that was in the midst of its work when the process of the simulation ended: nobody can go on with it.
+func (w *Azure) endLostRun(r *resource) {
 	d := templateOf(r)
-	last := o.start.Add(time.Duration(number(r.props, "buildTimeoutInMinutes")) * time.Minute)
-	if d.Late = last.After(o.start) && o.end.After(last); d.Late {
-		o.end = last
-		heap.Init(&w.due)
+	o := w.operations[strings.ToLower(d.Run)]
+	if d.State == "" || !d.Ended.IsZero() || o == nil {
+		return
 	}
-}
-
-// distribute makes one target, and says what its run output shows.
-func (w *Azure) distribute(r *resource, t map[string]any, c content, generation string) (map[string]any, *refusal) {
-	tags := copyMap(mapping(t, "artifactTags"))
-	if c.disk != nil {
-		c.disk = c.disk.Clone()
+	const why = "The simulated Azure was started again while the image template ran and cannot go on with the run. Run the image template again."
+	d.Ended, d.Sub = w.clock.Now(), ""
+	if d.Canceled {
+		d.State = "Canceled"
+		o.err = refuse(409, "Canceled", "The run was canceled.")
+	} else {
+		d.State, d.Message = "Failed", why
+		o.err = refuse(500, "InternalServerError", why)
 	}
-	switch kind := text(t, "type"); kind {
-	case "SharedImage":
-		image := galleryImage(text(t, "galleryImageId"))
-		def := w.find(image)
-		if def == nil {
-			return nil, refuse(400, "ValidationFailed", "The gallery image "+image+" does not exist.")
-		}
-		version := strings.TrimPrefix(text(t, "galleryImageId")[len(image):], "/versions/")
-		if version == "" {
-			version = w.nextVersion(def)
-		}
-		id := def.id + "/versions/" + version
-		if w.find(id) != nil {
-			return nil, refuse(409, "Conflict", "The gallery image version "+id+" exists already.")
-		}
-		var regions []any
-		for _, x := range items(t, "targetRegions") {
-			regions = append(regions, map[string]any{"name": text(x, "name"), "regionalReplicaCount": or2(field(x, "replicaCount"), 1), "storageAccountType": or(text(x, "storageAccountType"), "Standard_LRS")})
-		}
-		for _, x := range texts(t, "replicationRegions") {
-			regions = append(regions, map[string]any{"name": x})
-		}
-		v := w.place(id, versionType, def.location)
-		data := &versionData{content: c, regions: map[string]replica{}}
-		v.aux, v.tags = data, tags
-		fillVersion(w, v, ask{id: id, name: version, location: def.location, body: map[string]any{"properties": map[string]any{
-			"publishingProfile": map[string]any{"targetRegions": regions, "excludeFromLatest": truth(t, "excludeFromLatest")},
-			"storageProfile":    map[string]any{"source": map[string]any{"id": r.id}}}}})
-		now := w.clock.Now()
-		for name, x := range data.regions { // the run lasted until every region had it
-			data.regions[name] = replica{x.start, now}
-		}
-		if bad := doneVersion(w, v); bad != nil && bad.later == nil {
-			return nil, bad
-		}
-		v.state = "Succeeded"
-		return map[string]any{"artifactId": id}, nil
-	case "ManagedImage":
-		id := text(t, "imageId")
-		if w.find(id) != nil {
-			w.drop(id)
-		}
-		i := w.place(id, imageType, regionKey(text(t, "location")))
-		i.aux, i.tags = c, tags
-		i.props = map[string]any{"hyperVGeneration": or(generation, "V1"), "storageProfile": map[string]any{"dataDisks": []any{}, "zoneResilient": false,
-			"osDisk": map[string]any{"osType": osType(c.windows), "osState": "Generalized", "caching": "ReadWrite", "storageAccountType": "Standard_LRS", "diskSizeGB": c.sizeGB()}}}
-		return map[string]any{"artifactId": id}, nil
-	case "VHD":
-		uri := text(t, "uri")
-		if uri == "" {
-			uri = "https://" + strings.ToLower(lastPart(templateOf(r).Staging)[:2]) + ".blob.storage.localhost" + w.port() + "/vhds/" + w.uuid() + ".vhd"
-		}
-		return map[string]any{"artifactUri": uri}, nil
-	default:
-		return nil, refuse(400, "ValidationFailed", "Validation failed: the distribute type '"+kind+"' is not valid.")
-	}
-}
-
-func or2(v any, n int) any {
-	if v == nil {
-		return n
-	}
-	return v
-}
-
-// nextVersion is the newest version's with its patch one higher; the first is 0.0.1. The legacy scheme of the service is not
-// documented (azure-image-builder.md 9).
-func (w *Azure) nextVersion(def *resource) string {
-	best := "0.0.0"
-	for _, v := range children(w, def.id, versionType) {
-		if versionLess(best, v.name) {
-			best = v.name
-		}
-	}
-	p := strings.Split(best, ".")
-	n, err := strconv.Atoi(p[len(p)-1])
-	if err != nil || len(p) != 3 {
-		return "0.0.1"
-	}
-	return p[0] + "." + p[1] + "." + strconv.Itoa(n+1)
-}
-
-// runLog is customization.log, in the form it has since 2023 (azure-protocol.md section 6 d).
-func runLog(r *resource) string {
-	id := strings.ToLower(templateOf(r).Run)
-	var b strings.Builder
-	say := func(format string, args ...any) {
-		fmt.Fprintf(&b, "[%s] PACKER %s\n", id, fmt.Sprintf(format, args...))
-	}
-	say("ui: ==> azure-arm: The simulated Azure's Image Builder carries no customizer out: what it publishes is the source, generalised.")
-	for _, c := range items(r.props, "customize") {
-		say("(telemetry) Starting provisioner %s", strings.ToLower(text(c, "type")))
-		say("ui: ==> azure-arm: (simulated) %s", text(c, "name"))
-		say("(telemetry) ending %s", strings.ToLower(text(c, "type")))
-	}
-	say("(telemetry) Finalizing.")
-	say("Done exporting Packer logs to Azure Storage.")
-	return b.String()
+	w.sweep(d)
+	o.end = d.Ended
+	heap.Init(&w.due)
+	w.touch("resource", r.low)
+	w.touch("operation", strings.ToLower(o.id))
 }

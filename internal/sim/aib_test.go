@@ -1,6 +1,11 @@
 package sim
 
 import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"strings"
 	"testing"
 	"time"
@@ -11,12 +16,18 @@ const contributorRole = "/subscriptions/" + DefaultSubscription + "/providers/Mi
 // factory is a world with a gallery, a definition and an identity; template is the body of an image template that uses them.
 func factory(t *testing.T, s *Scenario) (w *world, template string) {
 	t.Helper()
-	w = newWorld(t, Config{Scenario: s})
+	return factoryWith(t, Config{Scenario: s})
+}
+
+func factoryWith(t *testing.T, c Config) (w *world, template string) {
+	t.Helper()
+	c.Clock = NewVirtualClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	w = newWorld(t, c)
 	w.group()
 	w.must("PUT", "Microsoft.Compute/galleries/g", `{"location":"westeurope"}`)
-	w.clock.move(time.Minute)
+	w.pass(time.Minute)
 	w.must("PUT", "Microsoft.Compute/galleries/g/images/d", `{"location":"westeurope","properties":{"osType":"Windows","osState":"Generalized","hyperVGeneration":"V2","features":[{"name":"SecurityType","value":"TrustedLaunchSupported"}],"identifier":{"publisher":"p","offer":"o","sku":"s"}}}`)
-	w.clock.move(time.Minute)
+	w.pass(time.Minute)
 	w.must("PUT", "Microsoft.ManagedIdentity/userAssignedIdentities/builder", `{"location":"westeurope"}`)
 	return w, `{"location":"westeurope","identity":{"type":"UserAssigned","userAssignedIdentities":{"` + groupRG + `/providers/Microsoft.ManagedIdentity/userAssignedIdentities/builder":{}}},
 		"properties":{"source":{"type":"PlatformImage","publisher":"MicrosoftWindowsDesktop","offer":"windows-11","sku":"win11-24h2-avd","version":"latest"},
@@ -25,6 +36,14 @@ func factory(t *testing.T, s *Scenario) (w *world, template string) {
 }
 
 const aib = "Microsoft.VirtualMachineImages/imageTemplates/t"
+
+// pass lets simulated time pass, with everything that happens in it.
+func (w *world) pass(d time.Duration) {
+	w.t.Helper()
+	if err := w.Azure.clock.Sleep(context.Background(), d); err != nil {
+		w.t.Fatal(err)
+	}
+}
 
 func (w *world) allow() {
 	w.t.Helper()
@@ -50,7 +69,7 @@ func TestImageTemplate(t *testing.T) {
 	if g := w.arm("POST", aib+"/run", ""); g.status != 409 || g.code() != "OperationNotAllowed" {
 		t.Errorf("run while it is created: %d %s", g.status, g.text)
 	}
-	w.clock.move(5 * time.Minute)
+	w.pass(5 * time.Minute)
 	g = w.must("GET", aib, "")
 	staging := text(g.json, "properties", "exactStagingResourceGroup")
 	if text(g.json, "properties", "provisioningState") != "Succeeded" || !strings.Contains(staging, "/IT_rg_t_") || text(g.json, "properties", "source", "exactVersion") == "latest" || !w.Has(staging) {
@@ -77,7 +96,7 @@ func TestImageTemplate(t *testing.T) {
 		if g := w.arm("DELETE", aib, ""); g.status != 409 || !strings.Contains(g.message(), "run state: running") {
 			t.Fatalf("DELETE during a run: %d %s", g.status, g.text)
 		}
-		w.clock.move(30 * time.Second)
+		w.pass(30 * time.Second)
 	}
 	if got := strings.Join(seen, ", "); got != "Running Queued, Running Building, Running Customizing, Running Distributing, Succeeded " {
 		t.Errorf("states: %s", got)
@@ -85,7 +104,7 @@ func TestImageTemplate(t *testing.T) {
 	g = w.must("GET", aib+"/runOutputs/out", "")
 	version := text(g.json, "properties", "artifactId")
 	v := w.must("GET", version+"?$expand=ReplicationStatus", "")
-	if !strings.HasSuffix(version, "/versions/0.0.1") || text(v.json, "properties", "provisioningState") != "Succeeded" || text(v.json, "tags", "by") != "aib" || text(v.json, "properties", "replicationStatus", "aggregatedState") != "Completed" {
+	if !strings.HasSuffix(version, "/versions/1.0.0") || text(v.json, "properties", "provisioningState") != "Succeeded" || text(v.json, "tags", "by") != "aib" || text(v.json, "properties", "replicationStatus", "aggregatedState") != "Completed" {
 		t.Errorf("output %s: %s", version, v.text)
 	}
 	if g := w.must("GET", aib+"/runOutputs", ""); len(items(g.json, "value")) != 1 {
@@ -94,7 +113,7 @@ func TestImageTemplate(t *testing.T) {
 	if g := w.arm("DELETE", aib, ""); g.status != 202 {
 		t.Errorf("DELETE: %d %s", g.status, g.text)
 	}
-	w.clock.move(time.Hour)
+	w.pass(time.Hour)
 	if g := w.arm("GET", aib, ""); g.status != 404 || w.Has(staging) || !w.Has(version) {
 		t.Errorf("after DELETE: %d, staging group %v, version %v", g.status, w.Has(staging), w.Has(version))
 	}
@@ -104,7 +123,7 @@ func TestImageTemplate(t *testing.T) {
 func TestImageTemplateRights(t *testing.T) {
 	w, body := factory(t, nil)
 	w.must("PUT", aib, body)
-	w.clock.move(5 * time.Minute)
+	w.pass(5 * time.Minute)
 	g := w.must("GET", aib, "")
 	if text(g.json, "properties", "provisioningState") != "Failed" || text(g.json, "properties", "provisioningError", "provisioningErrorCode") != "Unauthorized" ||
 		!strings.Contains(text(g.json, "properties", "provisioningError", "message"), "Not authorized to access the resource: "+groupRG+"/providers/Microsoft.Compute/galleries/g/images/d") {
@@ -117,9 +136,9 @@ func TestImageTemplateCancel(t *testing.T) {
 	w, body := factory(t, nil)
 	w.allow()
 	w.must("PUT", aib, body)
-	w.clock.move(5 * time.Minute)
+	w.pass(5 * time.Minute)
 	w.must("POST", aib+"/run", "")
-	w.clock.move(time.Minute)
+	w.pass(time.Minute)
 	if g := w.arm("POST", aib+"/cancel", ""); g.status != 204 {
 		t.Fatalf("cancel: %d %s", g.status, g.text)
 	}
@@ -129,7 +148,7 @@ func TestImageTemplateCancel(t *testing.T) {
 	if g := w.arm("POST", aib+"/cancel", ""); g.status != 409 || !strings.Contains(g.message(), "canceling") {
 		t.Errorf("cancel again: %d %s", g.status, g.text)
 	}
-	w.clock.move(5 * time.Minute)
+	w.pass(5 * time.Minute)
 	if s, _, _ := w.runState(); s != "Canceled" {
 		t.Errorf("later: %s", s)
 	}
@@ -146,10 +165,26 @@ func TestImageTemplateTimeout(t *testing.T) {
 	w, body := factory(t, &Scenario{Latency: map[string]Duration{"aib-run": Duration(20 * time.Minute)}})
 	w.allow()
 	w.must("PUT", aib, strings.Replace(body, `"properties":{"source"`, `"properties":{"buildTimeoutInMinutes":10,"source"`, 1))
-	w.clock.move(5 * time.Minute)
+	w.pass(5 * time.Minute)
 	w.must("POST", aib+"/run", "")
-	w.clock.move(10*time.Minute + time.Second)
-	if s, _, message := w.runState(); s != "Failed" || !strings.Contains(message, "10 minutes") {
+	w.pass(13 * time.Minute)
+	if s, _, message := w.runState(); s != "Failed" || !strings.Contains(message, "Timeout waiting for microservice to complete: 'context deadline exceeded'") {
 		t.Errorf("%s %s", s, message)
 	}
+}
+
+func sha256Hex(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+func hmacBase64(t *testing.T, key, text string) string {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hmac.New(sha256.New, raw)
+	h.Write([]byte(text))
+	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }

@@ -86,6 +86,14 @@ func (w *Azure) market(q *request, sub string, parts, low []string) *reply {
 		}
 		return &reply{status: 200, body: map[string]any{"value": w.usages(regionKey(parts[3]))}}
 	}
+	if len(low) == 5 && low[2] == "locations" && low[4] == "vmsizes" {
+		return w.vmSizes(q, regionKey(parts[3]))
+	}
+	zone := ""
+	if len(low) > 6 && low[2] == "locations" && low[4] == "edgezones" && low[6] == "publishers" { // the same below a zone of an edge
+		zone = parts[5]
+		parts, low = append(append([]string{}, parts[:4]...), parts[6:]...), append(append([]string{}, low[:4]...), low[6:]...)
+	}
 	if len(low) < 5 || low[2] != "locations" || low[4] != "publishers" {
 		return nil
 	}
@@ -103,6 +111,15 @@ func (w *Azure) market(q *request, sub string, parts, low []string) *reply {
 	if _, ok := findRegion(location); !ok {
 		return failed(refuse(400, "NoRegisteredProviderFound", "No registered resource provider found for location '"+location+"' and API version '"+q.query.Get("api-version")+"' for type 'locations/publishers'."))
 	}
+	if len(low) >= 9 && low[7] == "vmextension" && low[8] == "types" {
+		path := []string{parts[5]}
+		for _, i := range []int{9, 11} {
+			if len(parts) > i {
+				path = append(path, parts[i])
+			}
+		}
+		return extensionImages(marketRoot(sub, location), location, path)
+	}
 	// publishers/P/artifacttypes/vmimage/offers/O/skus/S/versions/V
 	var path []string
 	for _, i := range []int{5, 9, 11} {
@@ -114,16 +131,45 @@ func (w *Azure) market(q *request, sub string, parts, low []string) *reply {
 		m, ok := w.findMarketImage(path[0], path[1], path[2])
 		if ok {
 			if v, has := m.exact(parts[13]); has {
-				return &reply{status: 200, body: m.body(sub, location, v)}
+				body := m.body(sub, location, v)
+				inEdgeZone(zone, body)
+				return &reply{status: 200, body: body}
 			}
 		}
 		return failed(refuse(404, "NotFound", "Artifact: VMImage was not found."))
 	}
-	list, missing := w.marketList(sub, location, path)
+	list, missing := w.marketList(sub, location, path, q.query.Get("$expand"))
 	if missing != "" {
 		return failed(refuse(404, "NotFound", missing+" was not found."))
 	}
+	inEdgeZone(zone, list...)
 	return &reply{status: 200, body: append([]any{}, list...)}
+}
+
+// inEdgeZone marks entries of the marketplace as those of a zone of an edge (recorded).
+func inEdgeZone(zone string, list ...any) {
+	for _, x := range list {
+		if m, ok := x.(map[string]any); ok && zone != "" {
+			m["extendedLocation"] = map[string]any{"type": "EdgeZone", "name": strings.ToLower(zone)}
+			if p := mapping(m, "properties"); p != nil && text(p, "replicaType") == "Unmanaged" {
+				p["replicaType"], p["replicaCount"] = "Managed", 1
+			}
+		}
+	}
+}
+
+// vmSizes is the older list of sizes (rest/api/compute/virtual-machine-sizes/list).
+func (w *Azure) vmSizes(q *request, location string) *reply {
+	if bad := w.authorize(q.who, "Microsoft.Compute/locations/vmSizes/read", "/subscriptions/"+w.cfg.Subscription); bad != nil {
+		return failed(bad)
+	}
+	out := []any{}
+	if _, ok := findRegion(location); ok {
+		for _, s := range vmSizes() {
+			out = append(out, map[string]any{"name": s.name, "numberOfCores": s.cores, "osDiskSizeInMB": 1047552, "resourceDiskSizeInMB": s.tempMB, "memoryInMB": s.memoryMB, "maxDataDiskCount": s.disks})
+		}
+	}
+	return &reply{status: 200, body: map[string]any{"value": out}}
 }
 
 // usages counts a region's cores and machines against the scenario's quota; without one there is plenty.

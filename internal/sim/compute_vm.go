@@ -21,6 +21,8 @@ type machine struct {
 	user, password string
 	certificateURL string
 	generation     string
+	domain         string // that it has joined
+	entra          bool   // it has joined Entra ID
 	content        content
 	kept           machineMark
 }
@@ -147,6 +149,9 @@ func checkVM(w *Azure, in ask) *refusal {
 	}
 	if bad := checkDataDisks(w, in, size.disks); bad != nil {
 		return bad
+	}
+	if mapping(p, "storageProfile", "imageReference") == nil {
+		return refuse(501, "SimulatorNotImplemented", "The simulated Azure makes machines of images, not of disks that are there already or of blobs.")
 	}
 	c, generation, security, plan, _, bad := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
 	if bad != nil {

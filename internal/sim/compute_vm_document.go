@@ -140,7 +140,14 @@ func or(a, b string) string {
 
 // showVM: without its instance view the kind and size of a disk are hidden while the machine is deallocated, since nothing is
 // attached to a host then (recorded: every GET after deallocate).
-func showVM(_ *Azure, r *resource, b map[string]any) {
+func showVM(w *Azure, r *resource, b map[string]any) {
+	var extensions []any
+	for _, x := range w.extensionsOf(r) {
+		extensions = append(extensions, w.show(w.kinds[strings.ToLower(extensionType)], x, ""))
+	}
+	if extensions != nil {
+		b["resources"] = extensions
+	}
 	if machineOf(r).power != "deallocated" {
 		return
 	}
@@ -190,6 +197,15 @@ func (w *Azure) instanceView(r *resource) map[string]any {
 		ready := timed("ProvisioningState/succeeded", "Ready")
 		ready["message"] = "Guest Agent is running"
 		out["vmAgent"] = map[string]any{"vmAgentVersion": "2.13.0.2", "statuses": []any{ready}, "extensionHandlers": []any{}}
+		var views, programs []any
+		for _, x := range w.extensionsOf(r) {
+			if x.state == "Succeeded" || x.state == "Failed" {
+				views, programs = append(views, extensionView(x)), append(programs, handlerView(x))
+			}
+		}
+		if views != nil {
+			out["extensions"], mapping(out, "vmAgent")["extensionHandlers"] = views, programs
+		}
 		out["computerName"] = or(text(r.props, "osProfile", "computerName"), r.name)
 		out["osName"], out["osVersion"] = systemName(r.props)
 	}

@@ -102,6 +102,7 @@ type Azure struct {
 	servedPort string
 	cert       *served
 	stop       chan struct{} // closed by Close
+	stopped    sync.Once
 	stopping   sync.WaitGroup
 	storage    storage
 }
@@ -129,6 +130,7 @@ type ask struct {
 	body               map[string]any
 	old                *resource
 	who                *principal
+	api                string // the api-version; "": put in place by the simulation
 }
 
 // refusal is an error as Azure words it.
@@ -171,21 +173,27 @@ type kind struct {
 	fill  func(w *Azure, r *resource, in ask)           // makes the document
 	done  func(w *Azure, r *resource) *refusal          // when the operation ends; a refusal fails it
 	show  func(w *Azure, r *resource, b map[string]any) // completes an answer
+	told  func(w *Azure, r *resource, b map[string]any) // and that to a write or a deletion
 	drop  func(w *Azure, r *resource) *refusal          // may it be deleted?
 	gone  func(w *Azure, r *resource)                   // it has been
 
-	sync      bool   // PUT and DELETE are done when they answer
-	fresh     int    // status of a sync PUT that made something; 0 is 200
-	atOnce    bool   // PUT is done when it answers, DELETE is not
-	put202    bool   // PUT answers 202 with Azure-AsyncOperation and Location, as disks do
-	creating  string // provisioningState meanwhile; default Creating
-	opPath    string // "operations", "DiskOperations", "capsOperations"
+	since     map[string]string // properties that older api-versions do not show, with the first that does
+	quiet     bool              // a new one of a sync kind is answered without a Location
+	parting   bool              // DELETE of a sync one answers with the document
+	sync      bool              // PUT and DELETE are done when they answer
+	fresh     int               // status of a sync PUT that made something; 0 is 200
+	atOnce    bool              // PUT is done when it answers, DELETE is not
+	put202    bool              // PUT answers 202 with Azure-AsyncOperation and Location, as disks do
+	bare202   bool              // and that without name, id and type, which are not settled yet
+	creating  string            // provisioningState meanwhile; default Creating
+	opPath    string            // "operations", "DiskOperations", "capsOperations"
 	takes     func(w *Azure, r *resource, creating bool) time.Duration
 	takesAway string // latency kind of the deletion
 	actions   map[string]action
-	patch     bool                                                    // PATCH may change properties
-	locates   bool                                                    // a new one answers 202 with Location alone, a change 200, as storage accounts do
-	update    func(w *Azure, q *request, k *kind, r *resource) *reply // PATCH of more than tags
+	children  map[string]func(w *Azure, q *request, r *resource) *reply // GET …/name of a resource that is no resource itself
+	patch     bool                                                      // PATCH may change properties
+	locates   bool                                                      // a new one answers 202 with Location alone, a change 200, as storage accounts do
+	update    func(w *Azure, q *request, k *kind, r *resource) *reply   // PATCH of more than tags
 }
 
 // action is POST …/name.
@@ -240,8 +248,12 @@ func New(c Config) (*Azure, error) {
 // Close ends what runs on loopback: the machines.
 func (w *Azure) Close() {
 	w.mu.Lock()
+	w.stopped.Do(func() { close(w.stop) })
 	w.closeState()
 	for _, r := range w.resources {
+		if d, ok := r.aux.(*templateData); ok && d.run != nil {
+			d.run.cancel(errRunStopped)
+		}
 		if k := w.kinds[strings.ToLower(r.typ)]; k != nil && k.gone != nil && r.typ == vmType {
 			k.gone(w, r)
 		}

@@ -103,6 +103,9 @@ func (w *Azure) deployments(q *request, groupID string, rest []string) *reply {
 	case act == "operationstatuses" && q.method == http.MethodGet:
 		d := r.aux.(*deploymentData)
 		body := map[string]any{"status": r.state}
+		if r.state == "Running" && w.clock.Now().Before(d.Began.Add(time.Second)) {
+			body["status"] = "Accepted" // recorded: mostly the first answer, then Running
+		}
 		if d.Error != nil {
 			body["error"] = d.Error
 		}

@@ -76,7 +76,7 @@ func (w *Azure) answer(r *http.Request, raw []byte) (out *reply, drop bool, n ui
 			out, drop = failed(refuse(500, "InternalServerError", fmt.Sprintf("The simulated Azure failed at %s %s: %v", r.Method, path, p))), false
 		}
 		if out.body != nil {
-			finish(r.Method, r.URL.Path, out)
+			finish(r.Method, r.URL, out)
 			raw, err := encode(r.URL.Path, out) // here, while nobody can change what the body shares with the books
 			if err != nil {
 				out = failed(refuse(500, "InternalServerError", err.Error()))
@@ -136,7 +136,7 @@ func (w *Azure) write(rw http.ResponseWriter, r *http.Request, out *reply) {
 	if c := r.Header.Get("x-ms-client-request-id"); c != "" && r.Header.Get("x-ms-return-client-request-id") == "true" {
 		h.Set("x-ms-client-request-id", c)
 	}
-	finish(r.Method, r.URL.Path, out)
+	finish(r.Method, r.URL, out)
 	for k, v := range out.header {
 		h.Set(k, v)
 	}
@@ -239,6 +239,7 @@ func (w *Azure) manage(r *http.Request, path string, raw []byte) (out *reply, dr
 	}
 	before := w.last
 	out = w.route(q)
+	oldErrors(path, q.query.Get("api-version"), out)
 	if fault != nil && fault.Do == "fail-operation" && w.last != before {
 		w.failLast(fault)
 	}
@@ -333,6 +334,9 @@ func (w *Azure) async(q *request, o *operation, location bool) map[string]string
 		h["Location"] = at + "&monitor=true"
 	}
 	first := 10
+	if location && o.provider == "Microsoft.VirtualMachineImages" { // recorded: both are the same
+		h["Location"] = at
+	}
 	if o.provider == "Microsoft.Network" {
 		first = 3
 		if location { // Network has a path of its own for results (azure-protocol.md 2.1)
@@ -422,7 +426,14 @@ func (w *Azure) follow(q *request, id string) *reply {
 		if result { // as recorded: every answer there names itself again, the last one of a deletion its operation too
 			h["Location"] = q.base + q.path + "?api-version=" + q.query.Get("api-version")
 		}
+		vault := map[string]any{"createdDateTime": stampVault(o.start), "status": "NotStarted"} // recorded
 		switch {
+		case o.status == "InProgress" && o.provider == "Microsoft.KeyVault":
+			w.retryAfter(h, 5)
+			return &reply{status: 202, header: h, body: vault}
+		case o.provider == "Microsoft.KeyVault" && o.err == nil:
+			vault["lastActionDateTime"], vault["status"] = stampVault(o.end), "Succeeded"
+			return &reply{status: 200, body: vault}
 		case o.status == "InProgress":
 			w.retryAfter(h, 10)
 			return &reply{status: 202, header: h}
@@ -459,14 +470,19 @@ func (w *Azure) follow(q *request, id string) *reply {
 	case w.cfg.Latency == NoLatency || w.scaled():
 		w.retryAfter(h, 2) // real Azure mostly leaves it out here (azure-protocol.md 2.1); our clocks run faster than clients expect
 	}
-	if o.output != nil {
+	switch r := w.find(o.resource); {
+	case o.output != nil:
 		body["properties"] = map[string]any{"output": o.output}
+	case o.path == "DiskOperations" && o.status == "Succeeded" && !o.deletion && r != nil: // recorded: the document itself, as the operation left it
+		body["properties"] = map[string]any{"output": w.show(w.kinds[strings.ToLower(r.typ)], r, "")}
 	}
 	if o.err != nil {
 		body["error"] = map[string]any{"code": o.err.code, "message": o.err.message}
 	}
 	return &reply{status: 200, header: h, body: body}
 }
+
+func stampVault(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000000+00:00") }
 

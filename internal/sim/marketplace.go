@@ -67,6 +67,15 @@ func (w *Azure) inspect() error {
 // catalogue is the marketplace of this simulated Azure: the built-in one and what was added to it.
 func (w *Azure) catalogue() []marketImage {
 	out := marketplace()
+	known := map[string]bool{}
+	for _, m := range out {
+		known[strings.ToLower(m.offer+":"+m.sku)] = true
+	}
+	for _, m := range shelf() {
+		if !known[strings.ToLower(m.offer+":"+m.sku)] {
+			out = append(out, m)
+		}
+	}
 	for _, d := range w.cfg.Images {
 		m := marketImage{publisher: d.Publisher, offer: d.Offer, sku: d.SKU, os: d.OS, generation: d.Generation, sizeGB: gigabytes(w.sizes[d.File]), versions: []string{d.Version}, backing: backing{file: d.File, specialized: d.Specialized}}
 		if m.os == "" {
@@ -158,6 +167,9 @@ func (w *Azure) findMarketImage(publisher, offer, sku string) (marketImage, bool
 func (m marketImage) exact(version string) (string, bool) {
 	if strings.EqualFold(version, "latest") {
 		v := m.sorted(false)
+		if len(v) == 0 {
+			return "", false
+		}
 		return v[len(v)-1], true
 	}
 	for _, v := range m.versions {
@@ -215,7 +227,10 @@ func (m marketImage) body(sub, location, version string) map[string]any {
 		"osDiskImage":                  map[string]any{"operatingSystem": m.os, "sizeInBytes": int64(m.sizeGB)<<30 + 512},
 		"dataDiskImages":               []any{},
 	}
-	if m.generation == "V2" { // recorded: none for generation 1
+	if m.generation == "V1" {
+		features = []any{features[0], map[string]any{"name": "DiskControllerTypes", "value": "SCSI"}, map[string]any{"name": "IsHibernateSupported", "value": "False"}}
+	}
+	if m.publisher != "OpenLogic" || m.generation == "V2" { // recorded: CentOS of generation 1 alone has none
 		props["features"] = features
 	}
 	if m.plan {
@@ -239,7 +254,7 @@ func marketRoot(sub, location string) string {
 
 // marketList is what a level of the catalogue lists: names given the fixed part of the path.
 // Level 0 lists publishers, 1 offers, 2 SKUs, 3 versions. ok is false where the fixed part does not exist; missing names it.
-func (w *Azure) marketList(sub, location string, path []string) (list []any, missing string) {
+func (w *Azure) marketList(sub, location string, path []string, expand string) (list []any, missing string) {
 	var out []any
 	seen := map[string]bool{}
 	matched := make([]bool, len(path)+1)
@@ -259,7 +274,12 @@ func (w *Azure) marketList(sub, location string, path []string) (list []any, mis
 		}
 		if len(path) == 3 {
 			for _, v := range m.sorted(false) {
-				out = append(out, map[string]any{"location": location, "name": v, "id": m.id(sub, location) + "/Versions/" + v})
+				entry := map[string]any{"location": location, "name": v, "id": m.id(sub, location) + "/Versions/" + v}
+				if strings.HasPrefix(expand, "properties") { // recorded, nulls and all
+					entry["extendedLocation"] = nil
+					entry["properties"] = map[string]any{"imageDeprecationStatus": map[string]any{"imageState": "Active", "scheduledDeprecationTime": nil}, "hyperVGeneration": m.generation, "architecture": "x64", "replicaType": "Unmanaged", "replicaCount": nil, "goLiveDate": nil}
+				}
+				out = append(out, entry)
 			}
 			continue
 		}

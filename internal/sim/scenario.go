@@ -49,6 +49,11 @@ type Scenario struct {
 	Updates []guest.Update `json:"updates,omitempty"`
 	// DSC resources that fail or want a restart; all others can be set.
 	DSC []guest.Resource `json:"dsc,omitempty"`
+	// what addresses on the internet hold, for whoever in the simulation downloads from there (Image Builder's scripts and files): the
+	// simulated Azure itself sends nothing out.
+	Addresses map[string]Address `json:"addresses,omitempty"`
+	// cores of container instances a region allows; each run of Image Builder takes four. Absent: plenty.
+	ContainerQuota map[string]int `json:"containerQuota,omitempty"`
 	// regions where the replication of an image version never ends.
 	StalledRegions []string `json:"stalledRegions,omitempty"`
 	// whether calls are counted and refused with 429 beyond Azure's own limits; answers then say how many are left.
@@ -60,6 +65,16 @@ type Scenario struct {
 	StaleReads *StaleReads `json:"staleReads,omitempty"`
 	// further entries of the marketplace with disks of one's own; their machines need real guests (--guests qemu).
 	Images []DiskImage `json:"images,omitempty"`
+}
+
+// Address is what a scenario says of an address on the internet.
+type Address struct {
+	// what it holds, as text.
+	Content string `json:"content,omitempty"`
+	// what it holds, as base64, in place of content.
+	Base64 string `json:"base64,omitempty"`
+	// what it answers; absent: 200.
+	Status int `json:"status,omitempty"`
 }
 
 // SpotMarket is what spot machines meet in a scenario.

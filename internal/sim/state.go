@@ -286,7 +286,6 @@ func (w *Azure) closeState() {
 	if w.store == nil {
 		return
 	}
-	close(w.stop)
 	w.touchMachines()
 	if n := w.commit(true); n > 0 {
 		w.store.wait(n) //nolint:errcheck // nobody is left to tell

@@ -117,6 +117,8 @@ type machineJSON struct {
 	Certificate string    `json:"certificate,omitempty"`
 	Generation  string    `json:"generation,omitempty"`
 	Content     content   `json:"content"`
+	Domain      string    `json:"domain,omitempty"`
+	Entra       bool      `json:"entra,omitempty"`
 	Real        *realJSON `json:"real,omitempty"`
 }
 
@@ -132,7 +134,7 @@ type realJSON struct {
 
 // MarshalJSON writes a machine without its running guest, which resume boots again.
 func (m *machine) MarshalJSON() ([]byte, error) {
-	j := machineJSON{Power: m.power, Generalized: m.generalized, User: m.user, Password: m.password, Certificate: m.certificateURL, Generation: m.generation, Content: m.content}
+	j := machineJSON{Power: m.power, Generalized: m.generalized, User: m.user, Password: m.password, Certificate: m.certificateURL, Generation: m.generation, Domain: m.domain, Entra: m.entra, Content: m.content}
 	if x := m.real; x != nil {
 		j.Real = &realJSON{x.name, x.disk, x.size, x.first, x.agent, x.user}
 	}
@@ -143,7 +145,7 @@ func (m *machine) MarshalJSON() ([]byte, error) {
 func (m *machine) UnmarshalJSON(raw []byte) error {
 	var j machineJSON
 	err := json.Unmarshal(raw, &j)
-	*m = machine{power: j.Power, generalized: j.Generalized, user: j.User, password: j.Password, certificateURL: j.Certificate, generation: j.Generation, content: j.Content}
+	*m = machine{power: j.Power, generalized: j.Generalized, user: j.User, password: j.Password, certificateURL: j.Certificate, generation: j.Generation, domain: j.Domain, entra: j.Entra, content: j.Content}
 	if x := j.Real; x != nil {
 		m.real = &realMachine{name: x.Name, disk: x.Disk, size: x.Size, first: x.First, agent: x.Agent, user: x.User}
 	}

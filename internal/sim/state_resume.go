@@ -31,6 +31,9 @@ func (w *Azure) resume() error {
 			return latest[d.ID()]
 		})
 	}
+	for _, r := range w.all(templateType) {
+		w.endLostRun(r)
+	}
 	for _, r := range w.all(vmType) {
 		if m := machineOf(r); m.power == "running" {
 			bad := bootVM(w, r)

@@ -16,7 +16,7 @@ import (
 func (w *Azure) crash() {
 	w.mu.Lock()
 	if w.store != nil {
-		close(w.stop)
+		w.stopped.Do(func() { close(w.stop) })
 		w.store.close()
 		w.store = nil
 	}

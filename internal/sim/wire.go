@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -53,7 +54,8 @@ func providerOf(path string) string {
 }
 
 // finish adds the headers that follow from an answer: who refused, and the version of a document.
-func finish(method, path string, out *reply) {
+func finish(method string, at *url.URL, out *reply) {
+	path := at.Path
 	set := func(name, value string) {
 		if out.header == nil {
 			out.header = map[string]string{}
@@ -67,8 +69,11 @@ func finish(method, path string, out *reply) {
 			set("x-ms-failure-cause", "gateway")
 		}
 	case out.status == 200 || out.status == 201:
-		// Network sends it with GET, Compute with GET and PUT of machines.
+		// Network sends it with GET, Compute with GET and PUT of machines, but not with what $expand adds to one.
 		provider, etag := providerOf(path), text(out.body, "etag")
+		if at.Query().Has("$expand") {
+			etag = ""
+		}
 		if etag != "" && (provider == "microsoft.network" && method == http.MethodGet || provider == "microsoft.compute") {
 			set("ETag", etag)
 		}

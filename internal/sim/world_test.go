@@ -120,11 +120,17 @@ func (w *world) as(token, method, path, body string) got {
 	if !strings.HasPrefix(path, "/") {
 		path = groupRG + "/providers/" + path
 	}
-	sep := "?"
-	if strings.Contains(path, "?") {
+	sep, version := "?", "2024-05-01"
+	if strings.Contains(path, "Microsoft.VirtualMachineImages/") {
+		version = "2024-02-01" // it knows its own only
+	}
+	switch {
+	case strings.Contains(path, "api-version="):
+		return w.raw(method, EmbeddedURL+path, token, []byte(body), "application/json")
+	case strings.Contains(path, "?"):
 		sep = "&"
 	}
-	return w.raw(method, EmbeddedURL+path+sep+"api-version=2024-05-01", token, []byte(body), "application/json")
+	return w.raw(method, EmbeddedURL+path+sep+"api-version="+version, token, []byte(body), "application/json")
 }
 
 func (w *world) must(method, path, body string) got {

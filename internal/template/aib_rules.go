@@ -11,6 +11,7 @@ import (
 
 	"ingot/internal/diag"
 	"ingot/internal/image"
+	"ingot/internal/imagebuilder"
 )
 
 var (
@@ -20,11 +21,9 @@ var (
 	groupID        = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+$`)
 )
 
-// aibRegions are where the service runs; it distributes anywhere (reference azure-image-builder.md section 2).
-func aibRegions() []string {
-	return strings.Fields("eastus eastus2 westcentralus westus westus2 westus3 southcentralus northeurope westeurope southeastasia australiasoutheast australiaeast uksouth ukwest brazilsouth canadacentral centralindia centralus " +
-		"francecentral germanywestcentral japaneast northcentralus norwayeast switzerlandnorth jioindiawest uaenorth eastasia koreacentral southafricanorth qatarcentral usgovarizona usgovvirginia chinanorth3 swedencentral polandcentral " +
-		"italynorth israelcentral newzealandnorth taiwannorthwest")
+// beside are what deployment templates have in a resource that is no property of it.
+func beside() []string {
+	return []string{"dependsOn", "condition", "comments", "metadata", "scale", "zones", "tier", "copy"}
 }
 
 // template is an image template while it is judged.
@@ -55,22 +54,22 @@ func (l *loader) imageTemplate(n *jsonNode, dep *deployment) {
 		name = v.text // secrets of two templates in one deployment have names of their own
 	}
 	d := l.decoder(nil, "the image template", name, pos)
-	a := &aib{decoder: d, d: dep, partly: n.unknown(), version: apiVersions()[len(apiVersions())-1]}
+	a := &aib{decoder: d, d: dep, partly: n.unknown(), version: imagebuilder.APIVersions()[len(imagebuilder.APIVersions())-1]}
 	if v := n.get("apiVersion"); v != nil && v.kind == '"' && v.text != "" {
 		a.version = v.text
-		if !slices.Contains(apiVersions(), v.text) {
+		if !slices.Contains(imagebuilder.APIVersions(), v.text) {
 			l.problems.Errorf(at(v.at), "use "+a.newest(), "apiVersion %q is none that Image Builder has", v.text)
 			a.version = a.newest()
 		} else if strings.HasSuffix(v.text, "-preview") {
 			l.problems.Warnf(at(v.at), "use "+a.newest(), "apiVersion %s is a preview", v.text)
 		}
 	}
-	a.strict = a.version >= strictFrom && !flattened
+	a.strict = a.version >= imagebuilder.StrictFrom && !flattened
 	d.loose, d.typed = !a.strict, true
 	if !a.strict {
-		n = normalize(n, reflectNames(&aibTemplate{}))
+		n = normalize(n, reflectNames(&imagebuilder.Template{}))
 	}
-	var t aibTemplate
+	var t imagebuilder.Template
 	d.into(&t, "", beside(), jsonBody{n, nil, nil})
 	if len(dep.empty) > 0 {
 		return // nothing that is said of a placeholder helps
@@ -79,7 +78,7 @@ func (l *loader) imageTemplate(n *jsonNode, dep *deployment) {
 	l.addImage(img, pos)
 }
 
-func (a *aib) newest() string { v := apiVersions(); return v[len(v)-1] }
+func (a *aib) newest() string { v := imagebuilder.APIVersions(); return v[len(v)-1] }
 
 // withoutReadOnly leaves out what the service writes: a template that was read back or exported still holds it.
 func withoutReadOnly(n *jsonNode) *jsonNode {
@@ -176,7 +175,7 @@ func wire(option string) string {
 
 // only reports properties that the type of its object does not have, and those that the api-version does not.
 func (a *aib) only(prefix, typ, key string) {
-	allowed := ofType()[key]
+	allowed := imagebuilder.OfType()[key]
 	for _, option := range keys(a.pos) {
 		rest, ok := strings.CutPrefix(option, prefix+".")
 		if !ok || strings.Contains(rest, ".") || !a.used[option] && !a.strict {
@@ -199,7 +198,7 @@ var counted = regexp.MustCompile(`\[\d+\]`)
 // versions reports what the api-version is too old for.
 func (a *aib) versions() {
 	for _, option := range keys(a.pos) {
-		v, ok := since()[counted.ReplaceAllString(option, "")]
+		v, ok := imagebuilder.Since()[counted.ReplaceAllString(option, "")]
 		if !ok || a.version >= v {
 			continue
 		}
@@ -213,7 +212,7 @@ func (a *aib) versions() {
 }
 
 // toImage applies the service's defaults and rules (reference azure-image-builder.md section 1.2) and makes the model.
-func (a *aib) toImage(t *aibTemplate) *image.Image {
+func (a *aib) toImage(t *imagebuilder.Template) *image.Image {
 	base := filepath.Base(a.at.File)
 	name := cmp.Or(t.Name, strings.TrimSuffix(strings.TrimSuffix(base, ".jsonc"), ".json"))
 	img := &image.Image{Name: name, Pos: a.at}
@@ -222,17 +221,17 @@ func (a *aib) toImage(t *aibTemplate) *image.Image {
 		a.bad("name", "", "use at most 64 letters, digits, - _ .", "%q is no name of an image template", t.Name)
 	}
 	switch {
-	case t.Type == "" || strings.EqualFold(t.Type, imageTemplateType):
+	case t.Type == "" || strings.EqualFold(t.Type, imagebuilder.Type):
 	case strings.EqualFold(t.Type, "Microsoft.VirtualMachineImages"):
-		a.l.problems.Warnf(a.place("type"), `write "type": "`+imageTemplateType+`"`, "type lacks the resource's own name")
+		a.l.problems.Warnf(a.place("type"), `write "type": "`+imagebuilder.Type+`"`, "type lacks the resource's own name")
 	default:
-		a.bad("type", "", `write "type": "`+imageTemplateType+`"`, "type %q is not an image template's", t.Type)
+		a.bad("type", "", `write "type": "`+imagebuilder.Type+`"`, "type %q is not an image template's", t.Type)
 	}
 	if t.Location == "" {
 		a.missing("location", "location", "location")
 	}
 	img.Machine.Location = image.NormalLocation(t.Location)
-	if l := img.Machine.Location; l != "" && t.Location != unknownLocation && !slices.Contains(aibRegions(), l) {
+	if l := img.Machine.Location; l != "" && t.Location != unknownLocation && !slices.Contains(imagebuilder.Regions(), l) {
 		a.l.problems.Warnf(a.place("location"), "use one of its regions, such as westeurope; or build it on a VM of your own (ingot build), which works in any region", "Image Builder does not run in %q", t.Location)
 	}
 	a.unknownScope()
@@ -250,6 +249,7 @@ func (a *aib) toImage(t *aibTemplate) *image.Image {
 			img.Provision = append(img.Provision, x)
 		}
 	}
+	a.builtIns(img)
 	a.validation(p, img)
 	img.OS = a.os(img)
 	img.Communicator = image.Communicator{Kind: "winrm", User: "packer", Port: 5986, Timeout: 30 * time.Minute, UseSSL: true, Insecure: true, NTLM: true, Pos: a.at}
@@ -282,7 +282,7 @@ func (a *aib) unknownScope() {
 	}
 }
 
-func (a *aib) identities(t *aibTemplate, img *image.Image) {
+func (a *aib) identities(t *imagebuilder.Template, img *image.Image) {
 	id := t.Identity
 	if id == nil && a.partly {
 		return
@@ -306,7 +306,7 @@ func (a *aib) identities(t *aibTemplate, img *image.Image) {
 	}
 }
 
-func (a *aib) source(s *aibSource, img *image.Image) image.Source {
+func (a *aib) source(s *imagebuilder.Source, img *image.Image) image.Source {
 	const at = "properties.source"
 	if s == nil {
 		a.missing(at, "properties", "source")
@@ -371,7 +371,7 @@ func meantOf(word string, known ...string) string {
 	return cmp.Or(meant(word, known), "use one of "+strings.Join(known, ", "))
 }
 
-func (a *aib) machine(p *aibProperties, img *image.Image) {
+func (a *aib) machine(p *imagebuilder.Properties, img *image.Image) {
 	m := &img.Machine
 	for i, d := range p.DataDisks {
 		if d.GB < 1 {
@@ -425,7 +425,7 @@ func (a *aib) machine(p *aibProperties, img *image.Image) {
 }
 
 // rest is what concerns the service only.
-func (a *aib) rest(p *aibProperties, img *image.Image) {
+func (a *aib) rest(p *imagebuilder.Properties, img *image.Image) {
 	g := &img.Managed
 	g.StagingGroup, g.ResourceTags = p.StagingGroup, p.ResourceTags
 	g.Timeout = time.Duration(p.Timeout) * time.Minute

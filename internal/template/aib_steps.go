@@ -7,11 +7,12 @@ import (
 
 	"ingot/internal/diag"
 	"ingot/internal/image"
+	"ingot/internal/imagebuilder"
 	"ingot/internal/provisioner"
 )
 
 // step reads a customizer, or a validator.
-func (a *aib) step(at string, s *aibStep, n int, customize bool) (image.Provision, bool) {
+func (a *aib) step(at string, s *imagebuilder.Step, n int, customize bool) (image.Provision, bool) {
 	kinds := []string{"Shell", "PowerShell", "File"}
 	what := "a validator"
 	if customize {
@@ -125,7 +126,7 @@ func (a *aib) checkStep(at string, s provisioner.Settings) {
 	}
 }
 
-func (a *aib) validation(p *aibProperties, img *image.Image) {
+func (a *aib) validation(p *imagebuilder.Properties, img *image.Image) {
 	v := p.Validate
 	if v == nil {
 		return

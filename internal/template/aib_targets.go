@@ -6,9 +6,10 @@ import (
 	"time"
 
 	"ingot/internal/image"
+	"ingot/internal/imagebuilder"
 )
 
-func (a *aib) distribute(at string, x *aibDistribute, img *image.Image, outputs map[string]bool) {
+func (a *aib) distribute(at string, x *imagebuilder.Distribute, img *image.Image, outputs map[string]bool) {
 	out := image.Output{Name: x.RunOutputName, Tags: x.Tags}
 	switch {
 	case x.RunOutputName == "":
@@ -55,7 +56,7 @@ func (a *aib) distribute(at string, x *aibDistribute, img *image.Image, outputs 
 	}
 }
 
-func (a *aib) gallery(at string, x *aibDistribute, img *image.Image, out image.Output, storage func(option, v string) string) {
+func (a *aib) gallery(at string, x *imagebuilder.Distribute, img *image.Image, out image.Output, storage func(option, v string) string) {
 	m := galleryIDFor.FindStringSubmatch(x.GalleryImageID)
 	switch {
 	case x.GalleryImageID == "":

@@ -7,15 +7,11 @@ import (
 	"time"
 
 	"ingot/internal/image"
+	"ingot/internal/imagebuilder"
 )
 
 // Loss is something of a model that another language cannot say, or not exactly.
-type Loss struct {
-	Image  string `json:"image"`
-	Field  string `json:"field"`
-	Kind   string `json:"kind"` // lossy, impossible
-	Reason string `json:"reason"`
-}
+type Loss = imagebuilder.Loss
 
 // losses collects what is lost of one image.
 type losses struct {
@@ -25,13 +21,13 @@ type losses struct {
 
 func (l *losses) lossy(set bool, field, reason string) {
 	if set {
-		l.list = append(l.list, Loss{l.image, field, "lossy", reason})
+		l.list = append(l.list, Loss{Image: l.image, Field: field, Kind: "lossy", Reason: reason})
 	}
 }
 
 func (l *losses) impossible(set bool, field, reason string) {
 	if set {
-		l.list = append(l.list, Loss{l.image, field, "impossible", reason})
+		l.list = append(l.list, Loss{Image: l.image, Field: field, Kind: "impossible", Reason: reason})
 	}
 }
 

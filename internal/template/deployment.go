@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"ingot/internal/diag"
+	"ingot/internal/imagebuilder"
 	"ingot/internal/template/armexpr"
 )
 
@@ -65,7 +66,7 @@ func (l *loader) deployment(root *jsonNode) {
 	}
 	found := d.build(resources(root))
 	if found == 0 && !l.problems.HasErrors() {
-		l.problems.Errorf(diag.Pos{File: root.at.Filename, Line: 1, Column: 1}, "name a template that deploys one", "the deployment template has no resource of type %s", imageTemplateType)
+		l.problems.Errorf(diag.Pos{File: root.at.Filename, Line: 1, Column: 1}, "name a template that deploys one", "the deployment template has no resource of type %s", imagebuilder.Type)
 	}
 	d.leftOver()
 }
@@ -83,7 +84,7 @@ func (d *deployment) build(list []*jsonNode) (found int) {
 			typ = v
 		}
 		nested := strings.EqualFold(typ, "Microsoft.Resources/deployments")
-		if !strings.EqualFold(typ, imageTemplateType) && !nested {
+		if !strings.EqualFold(typ, imagebuilder.Type) && !nested {
 			continue
 		}
 		if c := r.get("condition"); c != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ingot/internal/diag"
+	"ingot/internal/imagebuilder"
 	"ingot/internal/template/armexpr"
 )
 
@@ -183,7 +184,7 @@ func holdsImageTemplate(template *jsonNode) bool {
 			return false
 		}
 		inner := r.get("properties").get("template")
-		return strings.EqualFold(t.text, imageTemplateType) || armexpr.IsExpression(t.text) || inner != nil && holdsImageTemplate(inner)
+		return strings.EqualFold(t.text, imagebuilder.Type) || armexpr.IsExpression(t.text) || inner != nil && holdsImageTemplate(inner)
 	})
 }
 

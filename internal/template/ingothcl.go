@@ -48,6 +48,20 @@ type ingotEngine struct {
 	Timeout time.Duration `hcl:"timeout"`
 	// AllowLossy goes on although the engine cannot do everything exactly.
 	AllowLossy bool `hcl:"allow_lossy"`
+	// Identity is the id of the user-assigned identity that Azure Image Builder builds as. --identity on the command line wins.
+	Identity string `hcl:"identity"`
+	// CreateIdentity makes an identity for the build, assigns it the roles it needs, and removes both afterwards (Azure Image Builder).
+	CreateIdentity bool `hcl:"create_identity"`
+	// KeepTemplate keeps the image template after the build; the next build uses it again if it is the same (Azure Image Builder).
+	KeepTemplate bool `hcl:"keep_template"`
+	// ResourceGroup is where the image template is made; the group that is built in, or a temporary one, if not set (Azure Image Builder).
+	ResourceGroup string `hcl:"resource_group"`
+	// StorageAccount is the id of a storage account that local scripts and files are uploaded to for the build; one is made if not set (Azure Image Builder).
+	StorageAccount string `hcl:"storage_account"`
+	// ReadAsIdentity lets the service read them as its identity (role Storage Blob Data Reader) instead of by addresses with a signature (Azure Image Builder).
+	ReadAsIdentity bool `hcl:"read_as_identity"`
+	// Trigger builds again whenever the source image has a newer version; needs keep_template (Azure Image Builder).
+	Trigger bool `hcl:"trigger"`
 }
 
 type ingotDefinition struct {
@@ -113,6 +127,8 @@ type ingotTest struct {
 	Timeout time.Duration `hcl:"timeout"`
 }
 
+var accountID = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Storage/storageAccounts/[a-z0-9]{3,24}$`)
+
 var batchForm = regexp.MustCompile(`^([1-9][0-9]{0,3}|[1-9][0-9]?%|100%)$`)
 
 // ingotFiles reads what stands beside the template: every *.ingot.hcl of a folder; of a file, the one that has its name.
@@ -153,9 +169,9 @@ func (l *loader) ingotFiles(template string) {
 
 func (l *loader) ingot(body hcl.Body) {
 	ctx := l.context(nil)
-	schema := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "engine"}, {Type: "image_definition"}, {Type: "host_pool", LabelNames: []string{"name"}}, {Type: "test", LabelNames: []string{"type"}}}}
+	schema := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "engine"}, {Type: "image_definition"}, {Type: "host_pool", LabelNames: []string{"name"}}, {Type: "test", LabelNames: []string{"type"}}, {Type: "avd_customizer", LabelNames: []string{"name"}}}}
 	c, problems := l.open(body, ctx).Content(schema)
-	l.noteNames(problems, []string{"engine", "image_definition", "host_pool", "test"}, nil, "", "an Ingot file", false)
+	l.noteNames(problems, []string{"engine", "image_definition", "host_pool", "test", "avd_customizer"}, nil, "", "an Ingot file", false)
 	for _, b := range c.Blocks {
 		pos := at(b.TypeRange)
 		d := l.decoder(ctx, b.Type, "ingot/"+b.Type, pos)
@@ -168,6 +184,8 @@ func (l *loader) ingot(body hcl.Body) {
 			l.ingotHostPool(d, b)
 		case "test":
 			l.ingotTest(b)
+		case "avd_customizer":
+			l.avdCustomizer(b)
 		}
 	}
 }
@@ -203,11 +221,18 @@ func (l *loader) ingotEngine(d *decoder, b *hcl.Block) {
 	d.into(&o, "", nil, b.Body)
 	d.choice("name", o.Name, "vm", "aib")
 	d.choice("on_error", o.OnError, "cleanup", "abort", "ask", "keep")
+	if o.Identity != "" && !identityID.MatchString(o.Identity) {
+		d.fail("identity", "write /subscriptions/…/resourceGroups/…/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME", "%q is no id of a user-assigned identity", o.Identity)
+	}
+	if o.StorageAccount != "" && !accountID.MatchString(o.StorageAccount) {
+		d.fail("storage_account", "write /subscriptions/…/resourceGroups/…/providers/Microsoft.Storage/storageAccounts/NAME", "%q is no id of a storage account", o.StorageAccount)
+	}
 	l.scoped(d, o.ingotScope, func(img *image.Image) {
 		if img.Engine != (image.Engine{}) {
 			l.problems.Errorf(d.at, "keep one, or give them only", "engine stands twice for %s", img.Name)
 		}
-		img.Engine = image.Engine{Name: o.Name, Detach: o.Detach, OnError: o.OnError, Timeout: o.Timeout, AllowLossy: o.AllowLossy}
+		img.Engine = image.Engine{Name: o.Name, Detach: o.Detach, OnError: o.OnError, Timeout: o.Timeout, AllowLossy: o.AllowLossy,
+			Builder: image.Builder{Identity: o.Identity, CreateIdentity: o.CreateIdentity, KeepTemplate: o.KeepTemplate, ResourceGroup: o.ResourceGroup, StorageAccount: o.StorageAccount, ReadAsIdentity: o.ReadAsIdentity, Trigger: o.Trigger}}
 	})
 }
 

@@ -61,6 +61,7 @@ type Result struct {
 	NeedVars        []string          // sensitive variables that were given with -var
 	VaultSecrets    []VaultSecret     // what the template reads from key vaults
 	Variables       []Variable        // what may be set from outside, by name
+	avd             bool              // avd_customizers are among the images' provisioners
 	evaluate        func(text string) (string, diag.List)
 	evaluated       []string // what is gone once the template is a model: its variables
 	Unknown         []string // what a deployment template asks for and nobody has said: resourceGroup()
@@ -97,6 +98,7 @@ type loader struct {
 	masks   []hcl.Range     // what must not be shown of the files
 	// declassified are values of sensitive variables that an id or a name is made of: they cannot be hidden.
 	declassified map[string]bool
+	avd          map[*image.Image][]avdPlaced
 	spent        int // what expressions have taken so far, in bytes as estimated
 }
 
@@ -126,6 +128,7 @@ func Load(path string, o Options) (*Result, diag.List) {
 		l.plainJSON(names[0])
 	}
 	l.ingotFiles(path)
+	l.placeAVD()
 	l.patterns()
 	l.mask()
 	return l.r, l.problems

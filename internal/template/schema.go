@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"ingot/internal/image"
+	"ingot/internal/imagebuilder"
 	"ingot/internal/provisioner"
 )
 
@@ -92,9 +93,9 @@ func (w *schemaWriter) fields(t reflect.Type, props schema) {
 			s["description"] = d
 		}
 		switch t.Name() + "." + name {
-		case "aibState.state", "aibWorkload.state":
+		case "State.state", "Workload.state":
 			s["enum"] = []any{"Enabled", "Disabled", nil}
-		case "aibErrors.onCustomizerError", "aibErrors.onValidationError":
+		case "ErrorHandling.onCustomizerError", "ErrorHandling.onValidationError":
 			s["enum"] = []any{"cleanup", "abort", nil}
 		}
 		props[name] = s
@@ -262,11 +263,11 @@ func (w *schemaWriter) packerJSON() schema {
 }
 
 func (w *schemaWriter) imageBuilder() schema {
-	all := w.object(nil, &aibTemplate{})
+	all := w.object(nil, &imagebuilder.Template{})
 	props := all["properties"].(schema)
-	props["type"] = schema{"const": imageTemplateType}
-	props["apiVersion"] = schema{"enum": apiVersions()}
-	props["identity"] = w.object(schema{"type": schema{"const": "UserAssigned"}, "userAssignedIdentities": schema{"type": "object", "minProperties": 1, "maxProperties": 1}}, &aibIdentity{})
+	props["type"] = schema{"const": imagebuilder.Type}
+	props["apiVersion"] = schema{"enum": imagebuilder.APIVersions()}
+	props["identity"] = w.object(schema{"type": schema{"const": "UserAssigned"}, "userAssignedIdentities": schema{"type": "object", "minProperties": 1, "maxProperties": 1}}, &imagebuilder.Identity{})
 	for _, name := range beside() {
 		props[name] = schema{}
 	}
@@ -280,11 +281,11 @@ func (w *schemaWriter) imageBuilder() schema {
 		}
 		return schema{"type": "object", "properties": out, "additionalProperties": false, "required": required}
 	}
-	types := ofType()
+	types := imagebuilder.OfType()
 	steps := func(kinds ...string) schema {
 		list := map[string]schema{}
 		for _, k := range kinds {
-			s := one(reflect.TypeFor[aibStep](), types[k], "type")
+			s := one(reflect.TypeFor[imagebuilder.Step](), types[k], "type")
 			switch k {
 			case "File":
 				s["required"] = []string{"type", "sourceUri", "destination"}
@@ -298,17 +299,17 @@ func (w *schemaWriter) imageBuilder() schema {
 		}
 		return schema{"type": "array", "items": ofKind(list)}
 	}
-	body := w.object(nil, &aibProperties{})
+	body := w.object(nil, &imagebuilder.Properties{})
 	p := body["properties"].(schema)
 	p["customize"] = steps("Shell", "PowerShell", "File", "WindowsRestart", "WindowsUpdate")
 	p["validate"] = w.object(schema{"inVMValidations": steps("Shell", "PowerShell", "File")}, &struct {
 		Continue   bool `hcl:"continueDistributeOnFailure"`
 		SourceOnly bool `hcl:"sourceValidationOnly"`
 	}{})
-	p["source"] = ofKind(map[string]schema{"PlatformImage": one(reflect.TypeFor[aibSource](), types["PlatformImage"], "type", "publisher", "offer", "sku", "version"), "ManagedImage": one(reflect.TypeFor[aibSource](), types["ManagedImage source"], "type", "imageId"),
-		"SharedImageVersion": one(reflect.TypeFor[aibSource](), types["SharedImageVersion"], "type", "imageVersionId")})
-	p["distribute"] = schema{"type": "array", "minItems": 1, "items": ofKind(map[string]schema{"ManagedImage": one(reflect.TypeFor[aibDistribute](), types["ManagedImage"], "type", "runOutputName", "imageId", "location"),
-		"SharedImage": one(reflect.TypeFor[aibDistribute](), types["SharedImage"], "type", "runOutputName", "galleryImageId"), "VHD": one(reflect.TypeFor[aibDistribute](), types["VHD"], "type", "runOutputName")})}
+	p["source"] = ofKind(map[string]schema{"PlatformImage": one(reflect.TypeFor[imagebuilder.Source](), types["PlatformImage"], "type", "publisher", "offer", "sku", "version"), "ManagedImage": one(reflect.TypeFor[imagebuilder.Source](), types["ManagedImage source"], "type", "imageId"),
+		"SharedImageVersion": one(reflect.TypeFor[imagebuilder.Source](), types["SharedImageVersion"], "type", "imageVersionId")})
+	p["distribute"] = schema{"type": "array", "minItems": 1, "items": ofKind(map[string]schema{"ManagedImage": one(reflect.TypeFor[imagebuilder.Distribute](), types["ManagedImage"], "type", "runOutputName", "imageId", "location"),
+		"SharedImage": one(reflect.TypeFor[imagebuilder.Distribute](), types["SharedImage"], "type", "runOutputName", "galleryImageId"), "VHD": one(reflect.TypeFor[imagebuilder.Distribute](), types["VHD"], "type", "runOutputName")})}
 	p["buildTimeoutInMinutes"] = schema{"type": "integer", "anyOf": []any{schema{"const": 0}, schema{"minimum": 6, "maximum": 960}}, "description": p["buildTimeoutInMinutes"].(schema)["description"]}
 	for _, name := range []string{"provisioningState", "provisioningError", "lastRunStatus", "exactStagingResourceGroup"} {
 		p[name] = schema{"readOnly": true}
@@ -316,7 +317,7 @@ func (w *schemaWriter) imageBuilder() schema {
 	body["required"] = []string{"source", "distribute"}
 	props["properties"] = body
 	expression := schema{"type": "string", "pattern": `^\[`}
-	template := schema{"if": schema{"properties": schema{"type": schema{"const": imageTemplateType}}, "required": []string{"type"}}, "then": orExpression(all, expression)}
+	template := schema{"if": schema{"properties": schema{"type": schema{"const": imagebuilder.Type}}, "required": []string{"type"}}, "then": orExpression(all, expression)}
 	deployment := schema{"type": "object", "required": []string{"resources"}, "properties": schema{"resources": schema{"anyOf": []any{schema{"type": "array", "items": template}, schema{"type": "object", "additionalProperties": template}}}}}
 	return schema{"title": "Azure Image Builder template, by itself or in a deployment template", "if": schema{"required": []string{"resources"}}, "then": deployment, "else": all}
 }
@@ -373,6 +374,11 @@ func (w *schemaWriter) ingot() schema {
 		tests[kind] = w.blocks(w.object(nil, &ingotTest{}, s))
 	}
 	props["test"] = w.blocks(schema{"type": "object", "properties": tests, "additionalProperties": false})
+	avd := schema{}
+	for name, make := range avdKinds() {
+		avd[name] = w.blocks(w.object(nil, &avdScope{}, make()))
+	}
+	props["avd_customizer"] = w.blocks(schema{"type": "object", "properties": avd, "additionalProperties": false})
 	file["title"] = "What neither Packer nor Image Builder can say (*.ingot.hcl, in HCL's JSON form)"
 	return file
 }

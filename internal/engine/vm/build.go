@@ -19,38 +19,18 @@ type build struct {
 	guest communicator.Communicator
 }
 
-// waiting is what a step that waits for Azure saves: the token of the operation it began, so that a step done again after a
-// crash polls that operation instead of starting another.
-type waiting struct {
-	Token string `json:"token"`
-}
+// What every engine's steps have in common is in package engine; these are its names here.
+type (
+	idResult       = engine.IDResult
+	productResult  = engine.ProductResult
+	provisionArgs  = engine.ProvisionArgs
+	groupArgs      = engine.GroupArgs
+	newGalleryArgs = engine.NewGalleryArgs
+	definitionArgs = engine.DefinitionArgs
+)
 
-// op ties a long operation of Azure to the step's memory.
-func op(t *plan.Task) azure.Op {
-	var w waiting
-	if ok, err := t.Saved(&w); !ok || err != nil {
-		w.Token = "" // nothing usable saved: the call looks at the resource itself
-	}
-	return azure.Op{
-		Token:    w.Token,
-		Save:     func(token string) error { return t.Save(waiting{token}) },
-		Progress: func(status string) { t.Progress(-1, "%s", status) },
-	}
-}
-
-// undoOp is op for undoing: it begins anew, because the saved token is the one of the operation that is being undone, and
-// remembers nothing, because deleting twice is harmless.
-func undoOp(t *plan.Task) azure.Op {
-	return azure.Op{
-		Save:     func(string) error { return nil },
-		Progress: func(status string) { t.Progress(-1, "%s", status) },
-	}
-}
-
-// idResult is the result of a step that makes one resource.
-type idResult struct {
-	ID string `json:"id"`
-}
+func op(t *plan.Task) azure.Op     { return engine.Op(t) }
+func undoOp(t *plan.Task) azure.Op { return engine.UndoOp(t) }
 
 // addressResult is that of one with an address.
 type addressResult struct {

@@ -55,6 +55,11 @@ func (c *compiler) add(s plan.Step, args any) {
 		c.errs = append(c.errs, fmt.Errorf("cannot plan step %s: %w", s.ID, err))
 	}
 	s.Args = raw
+	c.take(s)
+}
+
+// take appends a step that has its arguments.
+func (c *compiler) take(s plan.Step) {
 	// polling_duration_timeout bounds every single operation of Azure but publishing, which has a limit of its own.
 	switch s.Kind {
 	case "group", "vault", "nsg", "network", "ip", "nic", "vm", "deallocate", "managed-image", "storage", "snapshot", "gallery-new", "definition", "container", "image-from-blob", "extension", "openssh":
@@ -309,17 +314,11 @@ func protocol(kind string) string {
 
 // provision is a provisioner as the arguments of a step.
 func (c *compiler) provision(p image.Provision) (provisionArgs, provisioner.Settings, bool) {
-	settings, ok := p.Settings.(provisioner.Settings)
-	if !ok {
-		c.errs = append(c.errs, fmt.Errorf("cannot plan provisioner %s: it has no settings", p.Type))
-		return provisionArgs{}, nil, false
-	}
-	raw, err := provisioner.Encode(settings)
+	args, settings, err := engine.EncodeProvision(c.img, p)
 	if err != nil {
-		c.errs = append(c.errs, fmt.Errorf("cannot plan provisioner %s: %w", p.Type, err))
-		return provisionArgs{}, nil, false
+		c.errs = append(c.errs, err)
 	}
-	return provisionArgs{Type: p.Type, Settings: raw, PauseBefore: p.PauseBefore, MaxRetries: p.MaxRetries, Timeout: p.Timeout, Build: c.img.Name, GoOn: p.GoOn}, settings, true
+	return args, settings, err == nil
 }
 
 func (c *compiler) specialized() bool {

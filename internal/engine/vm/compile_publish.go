@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ingot/internal/azure"
+	"ingot/internal/engine"
 	"ingot/internal/image"
 	"ingot/internal/plan"
 )
@@ -50,7 +51,12 @@ func (c *compiler) beforehand() {
 			d := c.f.Galleries[i]
 			i++
 			if d.Make {
-				first = append(first, c.definition(k, t, d, galleries))
+				steps, err := engine.DefinitionSteps(c.img, k, t, d, c.f.Subscription, c.productTags(image.Output{}), galleries)
+				c.errs = append(c.errs, err)
+				for _, s := range steps {
+					c.take(s)
+				}
+				first = append(first, steps[len(steps)-1].ID)
 			}
 		case image.ToVHD:
 			id := fmt.Sprintf("container-%d", k+1)
@@ -67,32 +73,6 @@ func (c *compiler) beforehand() {
 			c.steps[i].After = append(c.steps[i].After, first...)
 		}
 	}
-}
-
-// definition plans an image definition that is missing, and its gallery, once.
-func (c *compiler) definition(k int, t image.ToGallery, f image.GalleryFacts, galleries map[string]string) string {
-	sub := cmp.Or(t.Subscription, c.f.Subscription)
-	var after []string
-	key := strings.ToLower(sub + "/" + t.ResourceGroup + "/" + t.Gallery)
-	if f.MakeGallery && galleries[key] == "" {
-		id := fmt.Sprintf("gallery-new-%d", k+1)
-		c.add(plan.Step{ID: id, Kind: "gallery-new", Title: "Create gallery " + t.Gallery, Scope: plan.Product, Estimate: time.Second, UndoEstimate: time.Second},
-			newGalleryArgs{Subscription: sub, Group: t.ResourceGroup, Name: t.Gallery, Location: f.Location, Tags: c.productTags(image.Output{})})
-		galleries[key] = id
-	}
-	if id := galleries[key]; id != "" {
-		after = []string{id}
-	}
-	d := azure.NewDefinition{Subscription: sub, Group: t.ResourceGroup, Gallery: t.Gallery, Name: t.Image, Location: f.Location, Windows: c.windows(), Tags: c.productTags(image.Output{})}
-	for _, x := range c.img.Definitions {
-		if strings.EqualFold(x.Gallery, t.Gallery) && strings.EqualFold(x.Name, t.Image) && strings.EqualFold(x.ResourceGroup, t.ResourceGroup) {
-			d.Publisher, d.Offer, d.SKU, d.Description = x.Publisher, x.Offer, x.SKU, x.Description
-			d.OSState, d.Generation, d.Architecture, d.SecurityType, d.DiskControllers = x.OSState, x.Generation, x.Architecture, x.SecurityType, x.DiskControllers
-		}
-	}
-	id := fmt.Sprintf("definition-%d", k+1)
-	c.add(plan.Step{ID: id, Kind: "definition", Title: fmt.Sprintf("Create image definition %s/%s", t.Gallery, t.Image), After: after, Scope: plan.Product, Estimate: time.Second, UndoEstimate: time.Second}, definitionArgs{d})
-	return id
 }
 
 // publish plans what is kept. Snapshots are of the stopped machine's disks; VHDs are copied from snapshots of their own, so that they
@@ -325,22 +305,10 @@ func (c *compiler) afterwards(done []string) {
 			}
 		}
 	}
-	for k, m := range c.img.Manifests {
-		c.add(plan.Step{ID: fmt.Sprintf("manifest-%d", k+1), Kind: "manifest", Title: "Write manifest " + m.Output, After: first, Scope: plan.Nothing},
-			manifestArgs{Manifest: m, Name: c.img.Name, Products: done})
-	}
-	after := first
-	for k := range c.img.Manifests {
-		after = append(slices.Clone(after), fmt.Sprintf("manifest-%d", k+1))
-	}
-	for k, x := range c.img.After {
-		args, settings, ok := c.provision(image.Provision{Type: "shell-local", Settings: x.Settings})
-		if !ok {
-			continue
-		}
-		id := fmt.Sprintf("command-%d", k+1)
-		c.add(plan.Step{ID: id, Kind: "command", Title: "Run on this machine: " + settings.Summary(), After: after, Scope: plan.Nothing, Estimate: settings.Estimate()}, args)
-		after = []string{id}
+	steps, err := engine.Afterwards(c.img, first, done)
+	c.errs = append(c.errs, err)
+	for _, s := range steps {
+		c.take(s)
 	}
 }
 

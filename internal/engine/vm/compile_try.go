@@ -86,7 +86,7 @@ func (c *compiler) try(last string) string {
 	if m.DiskController != "" {
 		d.DiskControllers = slices.Compact([]string{"SCSI", m.DiskController})
 	}
-	add(plan.Step{ID: "definition", Kind: "definition", Title: "Create its image definition", After: []string{tryPrefix + "gallery"}, Estimate: time.Second, UndoEstimate: time.Second}, definitionArgs{d})
+	add(plan.Step{ID: "definition", Kind: "definition", Title: "Create its image definition", After: []string{tryPrefix + "gallery"}, Estimate: time.Second, UndoEstimate: time.Second}, definitionArgs{Definition: d})
 	add(plan.Step{ID: "version", Kind: "gallery", Title: "Put the image into it, in " + c.f.Location + " only", After: []string{tryPrefix + "definition", last}, Estimate: takesShallow, UndoEstimate: takesVersionDelete, Timeout: time.Hour}, galleryArgs{Version: version})
 
 	var builder vmArgs

@@ -9,10 +9,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
-	"time"
 
 	"ingot/internal/communicator"
+	"ingot/internal/engine"
 	"ingot/internal/image"
 	"ingot/internal/plan"
 	"ingot/internal/provisioner"
@@ -111,17 +110,6 @@ func (b *build) hangUp() {
 		b.guest.Close() //nolint:errcheck // the guest is about to be stopped
 		b.guest = nil
 	}
-}
-
-type provisionArgs struct {
-	Type        string
-	Settings    json.RawMessage
-	PauseBefore time.Duration
-	Timeout     time.Duration
-	MaxRetries  int
-	Build       string
-	GoOn        bool            `json:",omitempty"` // a failure does not fail the build
-	Cleanup     []provisionArgs `json:",omitempty"` // run when this one failed
 }
 
 // provisionMemory is what a provisioning step saves: the provisioner's own, and that the pause is over.
@@ -277,9 +265,9 @@ func (b *build) try(ctx context.Context, t *plan.Task, a provisionArgs, s provis
 	}
 	return run.Run(ctx, &provisioner.Env{
 		Comm: g, Output: t.Output, Clock: t.Clock(), StepID: id,
-		Vars:     map[string]string{"PACKER_BUILD_NAME": buildName(a.Build), "PACKER_BUILDER_TYPE": "azure-arm"},
+		Vars:     map[string]string{"PACKER_BUILD_NAME": engine.BuildName(a.Build), "PACKER_BUILDER_TYPE": "azure-arm"},
 		Progress: func(s string) { t.Progress(-1, "%s", s) },
-		Pinned:   pinnedSum(t), Connection: b.connection(t, g), Wait: b.env.Wait,
+		Pinned:   pinnedSum(t), Connection: b.connection(t, g), Wait: b.env.Wait, HTTP: b.env.HTTP, StandIn: b.env.StandIn,
 		Save: func(v any) error {
 			raw, err := json.Marshal(v)
 			if err != nil {
@@ -296,23 +284,3 @@ func (b *build) try(ctx context.Context, t *plan.Task, a provisionArgs, s provis
 		},
 	})
 }
-
-// command runs a post-processor of this machine; the guest is gone by then.
-func (b *build) command(ctx context.Context, t *plan.Task, a provisionArgs) (struct{}, error) {
-	settings, err := provisioner.Decode(a.Type, a.Settings, b.env.Secrets.Lookup)
-	if err != nil {
-		return struct{}{}, err
-	}
-	if err := provisioner.FillRuntime(settings, b.runtime(ctx, t)); err != nil {
-		return struct{}{}, fmt.Errorf("cannot run post-processor %s: %w", a.Type, err)
-	}
-	run, ok := settings.(provisioner.Runner)
-	if !ok {
-		return struct{}{}, fmt.Errorf("cannot run post-processor %s: this version of Ingot cannot run it yet", a.Type)
-	}
-	return struct{}{}, run.Run(ctx, &provisioner.Env{Output: t.Output, Clock: t.Clock(), StepID: t.Step.ID, Progress: func(s string) { t.Progress(-1, "%s", s) },
-		Vars: map[string]string{"PACKER_BUILD_NAME": buildName(a.Build), "PACKER_BUILDER_TYPE": "azure-arm", "PACKER_RUN_UUID": t.Run}})
-}
-
-// buildName is the last part of an image's name, which Packer gives to scripts as PACKER_BUILD_NAME.
-func buildName(name string) string { return name[strings.LastIndex(name, ".")+1:] }

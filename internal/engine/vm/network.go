@@ -25,7 +25,7 @@ func (b *build) makeNSG(ctx context.Context, t *plan.Task, a nsgArgs) (idResult,
 		a.Sources = []netip.Prefix{netip.PrefixFrom(addr, addr.BitLen())}
 	}
 	id, err := b.env.Cloud.PutSecurityGroup(ctx, a.SecurityGroup, op(t))
-	return idResult{id}, err
+	return idResult{ID: id}, err
 }
 
 func (b *build) removeNSG(ctx context.Context, t *plan.Task, a nsgArgs, _ *idResult) error {
@@ -42,7 +42,7 @@ func (b *build) makeNetwork(ctx context.Context, t *plan.Task, a networkArgs) (i
 	}
 	a.SecurityGroupID = nsg.ID
 	id, err := b.env.Cloud.PutNetwork(ctx, a.Network, op(t))
-	return idResult{id}, err
+	return idResult{ID: id}, err
 }
 
 func (b *build) removeNetwork(ctx context.Context, t *plan.Task, a networkArgs, _ *idResult) error {
@@ -58,7 +58,7 @@ type subnetArgs struct {
 func (b *build) findSubnet(ctx context.Context, t *plan.Task, a subnetArgs) (idResult, error) {
 	if a.Subscription != "" {
 		id, _, err := b.env.Cloud.GetSubnetIn(ctx, a.Subscription, a.Group, a.VNet, a.Subnet)
-		return idResult{id}, err
+		return idResult{ID: id}, err
 	}
 	if a.Group == "" {
 		group, err := b.env.Cloud.FindNetwork(ctx, a.VNet)
@@ -78,7 +78,7 @@ func (b *build) findSubnet(ctx context.Context, t *plan.Task, a subnetArgs) (idR
 		a.Subnet = subnets[0]
 	}
 	id, _, err := b.env.Cloud.GetSubnet(ctx, a.Group, a.VNet, a.Subnet)
-	return idResult{id}, err
+	return idResult{ID: id}, err
 }
 
 type ipArgs struct{ azure.PublicIP }

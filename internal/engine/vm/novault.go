@@ -13,6 +13,7 @@ import (
 	"ingot/internal/azure"
 	"ingot/internal/communicator"
 	"ingot/internal/diag"
+	"ingot/internal/engine"
 	"ingot/internal/image"
 	"ingot/internal/plan"
 )
@@ -132,7 +133,7 @@ func (b *build) freshPassword(ctx context.Context, t *plan.Task, m azure.VM) (st
 		if err := errors.Join(b.env.Cloud.DeleteVM(ctx, m.Group, m.Name, undoOp(t)), b.env.Cloud.DeleteDisk(ctx, m.Group, m.OSDiskName, undoOp(t))); err != nil {
 			return "", err
 		}
-		if err := t.Save(waiting{}); err != nil { // the operation that made it is over
+		if err := engine.Forget(t); err != nil { // the operation that made it is over
 			return "", err
 		}
 	} else if err != nil && !azure.IsNotFound(err) {

@@ -8,11 +8,6 @@ import (
 	"ingot/internal/plan"
 )
 
-// productResult is what a target leaves: the id is the artifact.
-type productResult struct {
-	ID string `json:"id"`
-}
-
 type imageArgs struct {
 	Image   azure.ManagedImage
 	Replace bool // one of that name was there when the plan was made; a stand-in of the new one has been captured by now
@@ -42,7 +37,7 @@ func (b *build) publishImage(ctx context.Context, t *plan.Task, a imageArgs) (pr
 	if err != nil && a.Replace {
 		err = fmt.Errorf("%w; the older image is deleted, and the new one stands as %s", err, standInName(a.Image.Name, t.Run))
 	}
-	return productResult{i.ID}, err
+	return productResult{ID: i.ID}, err
 }
 
 // withdrawImage deletes the image if this run made it. One that has taken an older one's place stays: nothing would be left.
@@ -101,7 +96,7 @@ func (b *build) publishVersion(ctx context.Context, t *plan.Task, a galleryArgs)
 	case err != nil:
 		return productResult{}, err
 	case old.Tags[TagRun] == t.Run && old.State == "Succeeded":
-		return productResult{old.ID}, nil
+		return productResult{ID: old.ID}, nil
 	case old.Tags[TagRun] == t.Run && old.State != "Failed":
 	case old.Tags[TagRun] != t.Run && !a.Replace:
 		return productResult{}, fmt.Errorf("cannot publish %s/%s %s: that version exists already, made by somebody else since this build began", v.Gallery, v.Image, v.Version)
@@ -125,7 +120,7 @@ func (b *build) publishVersion(ctx context.Context, t *plan.Task, a galleryArgs)
 	if err != nil && a.Replace {
 		err = fmt.Errorf("%w; the older version is deleted, and the new image stands as another version of %s, 0.0.N, in %s", err, v.Image, v.Location)
 	}
-	return productResult{i.ID}, err
+	return productResult{ID: i.ID}, err
 }
 
 // withdrawVersion deletes the version if this run made it. One that has taken an older one's place stays: nothing would be left.

@@ -29,7 +29,7 @@ func (b *build) makeSnapshot(ctx context.Context, t *plan.Task, a snapshotArgs) 
 	case err != nil:
 		return productResult{}, err
 	case old.Tags[TagRun] == t.Run && old.State == "Succeeded":
-		return productResult{old.ID}, b.dropSnapshot(ctx, t, s.Group, standInName(s.Name, t.Run))
+		return productResult{ID: old.ID}, b.dropSnapshot(ctx, t, s.Group, standInName(s.Name, t.Run))
 	case old.Tags[TagRun] == t.Run: // under way
 	case !a.Replace:
 		return productResult{}, fmt.Errorf("cannot make snapshot %s: one of that name is in %s already; use another name, or -force", s.Name, s.Group)
@@ -65,7 +65,7 @@ func (b *build) makeSnapshot(ctx context.Context, t *plan.Task, a snapshotArgs) 
 	if err == nil && replace {
 		err = b.dropSnapshot(ctx, t, s.Group, standInName(s.Name, t.Run))
 	}
-	return productResult{i.ID}, err
+	return productResult{ID: i.ID}, err
 }
 
 // dropIfNot deletes the snapshot of that name that another run made.

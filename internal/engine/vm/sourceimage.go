@@ -26,7 +26,7 @@ func (c *compiler) sourceImage() {
 
 func (b *build) makeBlobImage(ctx context.Context, t *plan.Task, a blobImageArgs) (idResult, error) {
 	i, err := b.env.Cloud.PutBlobImage(ctx, a.Image, op(t))
-	return idResult{i.ID}, err
+	return idResult{ID: i.ID}, err
 }
 
 // removeBlobImage deletes the image, if this run made it; the VHD stays.

@@ -77,7 +77,7 @@ type diskArgs struct {
 
 func (b *build) makeExportDisk(ctx context.Context, t *plan.Task, a diskArgs) (idResult, error) {
 	d, err := b.env.Cloud.PutDiskFromVersion(ctx, a.Disk, a.Version, op(t))
-	return idResult{d.ID}, err
+	return idResult{ID: d.ID}, err
 }
 
 // makeUploadDisk makes the disk, or finds the one that this run has begun to fill.
@@ -85,14 +85,14 @@ func (b *build) makeUploadDisk(ctx context.Context, t *plan.Task, a diskArgs) (i
 	old, err := b.env.Cloud.GetDisk(ctx, a.Disk.Group, a.Disk.Name)
 	switch {
 	case err == nil && old.Tags[TagRun] == t.Run:
-		return idResult{old.ID}, nil
+		return idResult{ID: old.ID}, nil
 	case err == nil:
 		return idResult{}, fmt.Errorf("cannot upload to disk %s: it exists in %s already; use another name, or delete it", a.Disk.Name, a.Disk.Group)
 	case !azure.IsNotFound(err):
 		return idResult{}, err
 	}
 	d, err := b.env.Cloud.PutUploadDisk(ctx, a.Disk, a.Bytes, op(t))
-	return idResult{d.ID}, err
+	return idResult{ID: d.ID}, err
 }
 
 // removeDisk deletes the disk if this run made it. Nobody can delete one whose address is still good.

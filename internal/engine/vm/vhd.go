@@ -117,7 +117,7 @@ func (b *build) vhdDone(ctx context.Context, t *plan.Task, a vhdArgs, v *azure.V
 		word = "AdditionalDiskUri: "
 	}
 	t.Output("stdout", word+v.URL(name))
-	return productResult{v.URL(name)}, b.env.Cloud.CloseSnapshot(ctx, a.Group, a.Snapshot)
+	return productResult{ID: v.URL(name)}, b.env.Cloud.CloseSnapshot(ctx, a.Group, a.Snapshot)
 }
 
 // beside is the blob's name until it has its own.

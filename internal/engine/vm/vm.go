@@ -13,10 +13,10 @@ import (
 	"ingot/internal/plan"
 )
 
-// Tags that every resource made carries, so that what leaks can be found and collected (design.md, "Core types").
+// Tags that every resource made carries.
 const (
-	TagRun     = "ingot-run"
-	TagExpires = "ingot-expires" // RFC 3339; gc leaves younger groups alone
+	TagRun     = engine.TagRun
+	TagExpires = engine.TagExpires
 )
 
 // Breakpoint is the kind of a step that waits for a person.
@@ -66,7 +66,7 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 	b := &build{env: env}
 	actions := tryActions(&build{env: env})
 	maps.Copy(actions, map[string]plan.Action{
-		"group":             plan.Typed[groupArgs, groupResult]{DoFunc: b.makeGroup, UndoFunc: b.removeGroup},
+		"group":             engine.Group(env),
 		"vault":             plan.Typed[vaultArgs, vaultResult]{DoFunc: b.makeVault, UndoFunc: b.removeVault},
 		"certificate":       plan.Typed[certificateArgs, certificateResult]{DoFunc: b.makeCertificate, UndoFunc: b.removeCertificate},
 		"ssh-key":           plan.Typed[sshKeyArgs, sshKeyResult]{DoFunc: b.makeSSHKey, UndoFunc: b.removeSSHKey},
@@ -92,19 +92,19 @@ func (Engine) Actions(env engine.Env) map[string]plan.Action {
 		"seal":              plan.Typed[machineArgs, struct{}]{DoFunc: b.seal},
 		"managed-image":     plan.Typed[imageArgs, productResult]{DoFunc: b.publishImage, UndoFunc: b.withdrawImage},
 		"gallery":           plan.Typed[galleryArgs, productResult]{DoFunc: b.publishVersion, UndoFunc: b.withdrawVersion},
-		"command":           plan.Typed[provisionArgs, struct{}]{DoFunc: b.command},
+		"command":           engine.Command(env, b.runtime),
 		"disk-from-version": plan.Typed[diskArgs, idResult]{DoFunc: b.makeExportDisk, UndoFunc: b.removeDisk},
 		"upload-disk":       plan.Typed[diskArgs, idResult]{DoFunc: b.makeUploadDisk, UndoFunc: b.removeDisk},
 		"download-disk":     plan.Typed[transferArgs, transferResult]{DoFunc: b.download},
 		"upload-pages":      plan.Typed[transferArgs, transferResult]{DoFunc: b.upload},
-		"gallery-new":       plan.Typed[newGalleryArgs, idResult]{DoFunc: b.makeGallery, UndoFunc: b.removeGallery},
-		"definition":        plan.Typed[definitionArgs, idResult]{DoFunc: b.makeDefinition, UndoFunc: b.removeDefinition},
+		"gallery-new":       engine.NewGallery(env),
+		"definition":        engine.NewDefinition(env),
 		"snapshot":          plan.Typed[snapshotArgs, productResult]{DoFunc: b.makeSnapshot, UndoFunc: b.removeSnapshot},
 		"container":         plan.Typed[containerArgs, struct{}]{DoFunc: b.findContainer},
 		"vhd":               plan.Typed[vhdArgs, productResult]{DoFunc: b.copyVHD, UndoFunc: b.removeVHD},
 		"stand-in-image":    plan.Typed[imageStandIn, productResult]{DoFunc: b.makeImageStandIn, UndoFunc: b.removeImageStandIn},
 		"stand-in-version":  plan.Typed[versionStandIn, productResult]{DoFunc: b.makeVersionStandIn, UndoFunc: b.removeVersionStandIn},
-		"manifest":          plan.Typed[manifestArgs, struct{}]{DoFunc: b.writeManifest},
+		"manifest":          engine.WriteManifest(),
 	})
 	return actions
 }

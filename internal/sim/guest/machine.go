@@ -30,6 +30,7 @@ type machine struct {
 	up, vanished  bool
 	stopped       bool
 	boot          time.Time
+	boots         int // starts so far
 	bootCtx       context.Context
 	bootCancel    context.CancelFunc
 	pendingReboot bool
@@ -190,6 +191,7 @@ func (m *machine) bring(kind string) {
 	}
 	m.bootCancel()
 	m.bootCtx, m.bootCancel = context.WithCancel(m.ctx)
+	m.boots++
 	m.boot, m.up, m.pendingReboot, m.sysprep = m.now(), true, m.bootUpdates() || m.stuckReboot, false
 	m.shells, m.running = map[string]*shell{}, map[string]*detached{}
 }
@@ -330,16 +332,16 @@ func (m *machine) startSysprep(line string) <-chan int {
 		// Generalize marks the image undeployable first, so that one interrupted is not deployed.
 		m.disk.setImageState(StateUndeployable)
 	}
-	m.spawn(func() {
+	d := m.duration("sysprep")
+	if ruled && r.Duration > 0 {
+		d = r.Duration
+	}
+	work := func() {
 		code := 0
 		defer func() { done <- code }()
 		stamp := func() string { return m.now().UTC().Format("2006-01-02 15:04:05") }
 		m.disk.appendTo(pantherActions, []byte(stamp()+", Info       SYSPRP ========================================================\r\n"+
 			stamp()+", Info       SYSPRP ===          Beginning of a new sysprep run          ===\r\n"))
-		d := m.duration("sysprep")
-		if ruled && r.Duration > 0 {
-			d = r.Duration
-		}
 		if !m.wait(ctx, d) {
 			code = 1
 			return // the machine went down: the state stays where it was
@@ -368,7 +370,12 @@ func (m *machine) startSysprep(line string) <-chan int {
 		case strings.Contains(low, "/reboot"):
 			m.shutdown("reboot", 0)
 		}
-	})
+	}
+	if d <= 0 { // over before anybody can look
+		work()
+	} else {
+		m.spawn(work)
+	}
 	return done
 }
 

@@ -46,12 +46,14 @@ type session struct {
 	gone   map[string]bool   // ids deleted in this conversation, lower case
 	tried  map[string]bool   // ids that could not be seeded
 	client string
+	named  map[string]int    // deployments made under an id, lower case
+	ids    map[string]string // recorded object ids of identities -> ours
 }
 
 // Replay plays a conversation against a fresh simulated Azure and compares answer by answer.
 func Replay(c Conversation) ([]Outcome, error) {
-	s := &session{clock: &hand{now: time.Date(2025, 1, 6, 12, 0, 0, 0, time.UTC)}, all: c.Exchanges,
-		urls: map[string]string{}, spoilt: map[string]bool{}, gone: map[string]bool{}, tried: map[string]bool{}}
+	s := &session{clock: &hand{now: begun(c.Exchanges)}, all: c.Exchanges,
+		urls: map[string]string{}, spoilt: map[string]bool{}, gone: map[string]bool{}, tried: map[string]bool{}, named: map[string]int{}, ids: map[string]string{}}
 	subscription, tenant, caller := whoRecorded(c.Exchanges)
 	a, err := sim.New(sim.Config{Clock: s.clock, Subscription: subscription, Tenant: tenant, NoGuests: true})
 	if err != nil {
@@ -72,13 +74,41 @@ func Replay(c Conversation) ([]Outcome, error) {
 	return out, nil
 }
 
+// begun is when a conversation took place: what its requests say of dates to come is judged from there.
+func begun(all []Exchange) time.Time {
+	for _, e := range all {
+		if at, err := http.ParseTime(e.Headers["date"]); err == nil {
+			return at
+		}
+	}
+	return time.Date(2025, 1, 6, 12, 0, 0, 0, time.UTC)
+}
+
+// principalOf is the object id in an identity's document.
+func principalOf(body string) string {
+	var identity struct {
+		Type       string `json:"type"`
+		Properties struct {
+			PrincipalID string `json:"principalId"`
+		} `json:"properties"`
+	}
+	if json.Unmarshal([]byte(body), &identity) != nil || !strings.EqualFold(identity.Type, "Microsoft.ManagedIdentity/userAssignedIdentities") {
+		return ""
+	}
+	return identity.Properties.PrincipalID
+}
+
 // whoRecorded finds the subscription, and in a vault's access policies the tenant and object id, of whoever was recorded.
 func whoRecorded(all []Exchange) (subscription, tenant, object string) {
 	for _, e := range all {
 		if _, after, ok := strings.Cut(e.URL, "/subscriptions/"); ok && subscription == "" {
 			subscription = strings.FieldsFunc(after, func(r rune) bool { return r == '/' || r == '?' })[0]
 		}
-		if object != "" || !strings.Contains(e.Request, "accessPolicies") {
+		said := e.Request
+		if !strings.Contains(said, "accessPolicies") {
+			said = e.Body // somebody else's fixture has made the vault
+		}
+		if object != "" || !strings.Contains(said, "accessPolicies") {
 			continue
 		}
 		var vault struct {
@@ -89,7 +119,7 @@ func whoRecorded(all []Exchange) (subscription, tenant, object string) {
 				} `json:"accessPolicies"`
 			} `json:"properties"`
 		}
-		if json.Unmarshal([]byte(e.Request), &vault) == nil && len(vault.Properties.AccessPolicies) > 0 {
+		if json.Unmarshal([]byte(said), &vault) == nil && len(vault.Properties.AccessPolicies) > 0 {
 			tenant, object = vault.Properties.TenantID, vault.Properties.AccessPolicies[0].ObjectID
 		}
 	}
@@ -110,13 +140,22 @@ func (s *session) exchange(e Exchange) (Outcome, error) {
 	if !inProgress(e) {
 		s.clock.move(6 * time.Hour) // longer than anything takes
 	}
+	if running(e) {
+		s.clock.move(time.Second) // it was accepted before
+	}
 	at, ok := s.where(e, t)
 	if !ok {
 		o.Fate = Depends
 		return o, nil
 	}
 	ready := s.prepare(e, t)
-	a, err := s.ask(e, at)
+	sent := e
+	if strings.Contains(e.Request, "principalId") { // a role for an identity that has another object id here
+		for recorded, ours := range s.ids {
+			sent.Request = strings.ReplaceAll(sent.Request, recorded, ours)
+		}
+	}
+	a, err := s.ask(sent, at)
 	if err != nil {
 		return o, err
 	}
@@ -126,11 +165,16 @@ func (s *session) exchange(e Exchange) (Outcome, error) {
 	case a.status == 501 || strings.Contains(a.body, "SimulatorNotImplemented"):
 		o.Fate = NotSimulated
 		s.spoil(e, t)
+	case a.status != e.Status && strings.Contains(e.Request, "<masked>"): // what was sent is not shown
+		o.Fate = Depends
 	case !ready && a.status != e.Status, s.touches(e, t) && a.status != e.Status:
 		o.Fate = Depends
 		s.spoil(e, t)
 	}
 	s.learn(e, a)
+	if recorded, ours := principalOf(e.Body), principalOf(a.body); recorded != "" && ours != "" {
+		s.ids[recorded] = ours
+	}
 	if e.Method == http.MethodDelete && e.Status < 300 {
 		s.gone[strings.ToLower(t.id)] = true
 	} else if e.Method == http.MethodPut && e.Status < 300 {
@@ -162,6 +206,12 @@ func inProgress(e Exchange) bool {
 	return false
 }
 
+// running reports whether the recorded answer shows a deployment past its acceptance.
+func running(e Exchange) bool {
+	v := shapeOf(e.Body).keys["status"]
+	return e.Method == http.MethodGet && len(v) == 1 && v[0] == "Running" && strings.Contains(strings.ToLower(e.URL), "/deployments/")
+}
+
 // where is the URL of ours for a recorded one; false when it is that of an operation we have none of.
 func (s *session) where(e Exchange, t target) (string, bool) {
 	if t.poll {
@@ -183,7 +233,29 @@ func (s *session) where(e Exchange, t target) (string, bool) {
 		return "", false
 	}
 	u.Scheme, u.Host = base.Scheme, base.Host
+	s.rename(e, u)
 	return u.String(), true
+}
+
+// rename gives a deployment a name of its own: the recording tool wrote one name for all of a conversation's.
+func (s *session) rename(e Exchange, u *url.URL) {
+	const kind = "/providers/microsoft.resources/deployments/"
+	low := strings.ToLower(u.Path)
+	i := strings.LastIndex(low, kind)
+	if i < 0 {
+		return
+	}
+	name, rest, _ := strings.Cut(u.Path[i+len(kind):], "/")
+	if rest != "" {
+		rest = "/" + rest
+	}
+	id := low[:i+len(kind)+len(name)]
+	if e.Method == http.MethodPut && e.Status == http.StatusCreated && rest == "" {
+		s.named[id]++
+	}
+	if n := s.named[id]; n > 1 {
+		u.Path = u.Path[:i+len(kind)] + fmt.Sprintf("%s-%d", name, n) + rest
+	}
 }
 
 // pollKey tells an operation's own URL from the one of its result; recorded query strings vary from poll to poll.

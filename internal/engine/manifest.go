@@ -1,4 +1,4 @@
-package vm
+package engine
 
 import (
 	"context"
@@ -14,7 +14,8 @@ import (
 	"ingot/internal/plan"
 )
 
-type manifestArgs struct {
+// ManifestArgs are those of a step of kind "manifest".
+type ManifestArgs struct {
 	Manifest image.Manifest
 	Name     string
 	Products []string // ids of the steps that made something
@@ -37,8 +38,11 @@ type manifestBuild struct {
 	CustomData    map[string]string `json:"custom_data"`
 }
 
+// WriteManifest writes the file that lists what a build has made.
+func WriteManifest() plan.Action { return plan.Typed[ManifestArgs, struct{}]{DoFunc: writeManifest} }
+
 // writeManifest adds this build to the manifest, or replaces its entry when it was written before a crash.
-func (b *build) writeManifest(_ context.Context, t *plan.Task, a manifestArgs) (struct{}, error) {
+func writeManifest(_ context.Context, t *plan.Task, a ManifestArgs) (struct{}, error) {
 	path := a.Manifest.Output
 	var m manifest
 	old, err := os.ReadFile(path)
@@ -52,13 +56,13 @@ func (b *build) writeManifest(_ context.Context, t *plan.Task, a manifestArgs) (
 	}
 	var ids []string
 	for _, step := range a.Products {
-		var r productResult
+		var r ProductResult
 		if err := t.Result(step, &r); err != nil {
 			return struct{}{}, err
 		}
 		ids = append(ids, r.ID)
 	}
-	entry := manifestBuild{Name: buildName(a.Name), BuilderType: "azure-arm", ArtifactID: strings.Join(ids, ","), PackerRunUUID: t.Run, CustomData: a.Manifest.CustomData}
+	entry := manifestBuild{Name: BuildName(a.Name), BuilderType: "azure-arm", ArtifactID: strings.Join(ids, ","), PackerRunUUID: t.Run, CustomData: a.Manifest.CustomData}
 	if !a.Manifest.StripTime {
 		entry.BuildTime = t.Clock().Now().Unix()
 	}

@@ -1,4 +1,4 @@
-package template
+package imagebuilder
 
 import (
 	"time"
@@ -6,27 +6,27 @@ import (
 	"ingot/internal/image"
 )
 
-const imageTemplateType = "Microsoft.VirtualMachineImages/imageTemplates"
+const Type = "Microsoft.VirtualMachineImages/imageTemplates"
 
-// apiVersions are those of imageTemplates, oldest first; from strictFrom on the service is strict about names and their case
+// APIVersions are those of imageTemplates, oldest first; from StrictFrom on the service is strict about names and their case
 // (reference azure-image-builder.md section 1.1).
-func apiVersions() []string {
+func APIVersions() []string {
 	return []string{"2018-02-01-preview", "2019-02-01-preview", "2019-05-01-preview", "2020-02-14", "2021-10-01", "2022-02-14", "2022-07-01", "2023-07-01", "2024-02-01", "2025-10-01"}
 }
 
-const strictFrom = "2024-02-01"
+const StrictFrom = "2024-02-01"
 
 // since says which version brought a property.
-func since() map[string]string {
+func Since() map[string]string {
 	return map[string]string{"properties.optimize": "2022-07-01", "properties.optimize.workload": "2025-10-01", "properties.additionalDataDisks": "2025-10-01", "properties.validate": "2022-02-14",
 		"properties.stagingResourceGroup": "2022-02-14", "properties.errorHandling": "2023-07-01", "properties.autoRun": "2024-02-01", "properties.managedResourceTags": "2024-02-01",
 		"properties.vmProfile.userAssignedIdentities": "2021-10-01", "properties.vmProfile.vnetConfig.proxyVmSize": "2021-10-01", "properties.vmProfile.vnetConfig.containerInstanceSubnetId": "2024-02-01",
 		"properties.distribute.targetRegions": "2022-07-01", "properties.distribute.versioning": "2022-07-01", "properties.distribute.uri": "2022-07-01", "properties.distribute.replicationMode": "2025-10-01"}
 }
 
-// aibTemplate is the imageTemplates resource of api-version 2025-10-01 (Azure/azure-rest-api-specs,
+// Template is the imageTemplates resource of api-version 2025-10-01 (Azure/azure-rest-api-specs,
 // specification/imagebuilder). The tags are the names on the wire.
-type aibTemplate struct {
+type Template struct {
 	// Name: name of the template, at most 64 letters, digits, - _ ..
 	Name string `hcl:"name"`
 	// Type: Microsoft.VirtualMachineImages/imageTemplates.
@@ -38,12 +38,12 @@ type aibTemplate struct {
 	// Tags: tags of the template resource.
 	Tags map[string]string `hcl:"tags"`
 	// Identity: who builds.
-	Identity *aibIdentity `hcl:"identity,block"`
+	Identity *Identity `hcl:"identity,block"`
 	// Properties: the template itself.
-	Properties *aibProperties `hcl:"properties,block"`
+	Properties *Properties `hcl:"properties,block"`
 }
 
-type aibIdentity struct {
+type Identity struct {
 	// Type: UserAssigned.
 	Type string `hcl:"type"`
 	// UserAssigned: the id of one user-assigned identity, as a name with an empty object.
@@ -54,34 +54,34 @@ type aibIdentity struct {
 	TenantID string `hcl:"tenantId"`
 }
 
-type aibProperties struct {
+type Properties struct {
 	// Source: what the image starts from.
-	Source *aibSource `hcl:"source,block"`
+	Source *Source `hcl:"source,block"`
 	// Customize: customizers, run in order; the first that fails fails the build.
-	Customize []aibStep `hcl:"customize,block"`
+	Customize []Step `hcl:"customize,block"`
 	// Optimize: what the service does to make machines of the image start faster.
-	Optimize *aibOptimize `hcl:"optimize,block"`
+	Optimize *Optimize `hcl:"optimize,block"`
 	// Validate: what is tried on a machine made of the image.
-	Validate *aibValidate `hcl:"validate,block"`
+	Validate *Validate `hcl:"validate,block"`
 	// Distribute: where the image goes.
-	Distribute []aibDistribute `hcl:"distribute,block"`
+	Distribute []Distribute `hcl:"distribute,block"`
 	// ErrorHandling: what becomes of the build machine when a step fails.
-	ErrorHandling *aibErrors `hcl:"errorHandling,block"`
+	ErrorHandling *ErrorHandling `hcl:"errorHandling,block"`
 	// Timeout: bounds customizing, optimizing, validating and distributing together: 6 to 960; 0 means 240.
 	Timeout int `hcl:"buildTimeoutInMinutes"`
 	// VM: the build machine.
-	VM *aibVM `hcl:"vmProfile,block"`
+	VM *VMProfile `hcl:"vmProfile,block"`
 	// DataDisks: more disks of the image (2025-10-01).
-	DataDisks []aibDisk `hcl:"additionalDataDisks,block"`
+	DataDisks []Disk `hcl:"additionalDataDisks,block"`
 	// StagingGroup: id of an empty resource group for what the service makes; one of its own if not set.
 	StagingGroup string `hcl:"stagingResourceGroup"`
 	// AutoRun: builds when the template is made.
-	AutoRun *aibState `hcl:"autoRun,block"`
+	AutoRun *State `hcl:"autoRun,block"`
 	// ResourceTags: tags of what the service makes for the build.
 	ResourceTags map[string]string `hcl:"managedResourceTags"`
 }
 
-type aibSource struct {
+type Source struct {
 	// Type: PlatformImage, ManagedImage or SharedImageVersion.
 	Type string `hcl:"type"`
 	// Publisher: of a platform image.
@@ -93,7 +93,7 @@ type aibSource struct {
 	// Version: of a platform image; latest is found when it is built.
 	Version string `hcl:"version"`
 	// Plan: purchase plan of a platform image.
-	Plan *aibPlan `hcl:"planInfo,block"`
+	Plan *PurchasePlan `hcl:"planInfo,block"`
 	// ImageID: id of a managed image, in the template's region and subscription.
 	ImageID string `hcl:"imageId"`
 	// ImageVersionID: id of a gallery image version, or …/versions/latest.
@@ -102,7 +102,7 @@ type aibSource struct {
 	ExactVersion string `hcl:"exactVersion"`
 }
 
-type aibPlan struct {
+type PurchasePlan struct {
 	// Name: name of the plan.
 	Name string `hcl:"planName"`
 	// Product: product of the plan.
@@ -111,8 +111,8 @@ type aibPlan struct {
 	Publisher string `hcl:"planPublisher"`
 }
 
-// aibStep is a customizer or an in-VM validator.
-type aibStep struct {
+// Step is a customizer or an in-VM validator.
+type Step struct {
 	// Type: Shell, PowerShell, File, WindowsRestart or WindowsUpdate; Shell, PowerShell or File to validate.
 	Type string `hcl:"type"`
 	// Name: shown in the log.
@@ -147,19 +147,19 @@ type aibStep struct {
 	UpdateLimit int `hcl:"updateLimit"`
 }
 
-type aibOptimize struct {
+type Optimize struct {
 	// VMBoot: faster start of machines made of the image.
-	VMBoot *aibState `hcl:"vmBoot,block"`
+	VMBoot *State `hcl:"vmBoot,block"`
 	// Workload: optimisation by a script of yours (2025-10-01).
-	Workload *aibWorkload `hcl:"workload,block"`
+	Workload *Workload `hcl:"workload,block"`
 }
 
-type aibState struct {
+type State struct {
 	// State: Enabled or Disabled.
 	State string `hcl:"state"`
 }
 
-type aibWorkload struct {
+type Workload struct {
 	// State: Enabled or Disabled.
 	State string `hcl:"state"`
 	// ScriptURI: address of the script.
@@ -168,23 +168,23 @@ type aibWorkload struct {
 	SHA256 string `hcl:"sha256Checksum"`
 }
 
-type aibValidate struct {
+type Validate struct {
 	// Continue: distributes although a validation failed; the run is reported as failed all the same.
 	Continue bool `hcl:"continueDistributeOnFailure"`
 	// SourceOnly: validates the source, and builds nothing.
 	SourceOnly bool `hcl:"sourceValidationOnly"`
 	// Steps: what is run on a machine made of the image.
-	Steps []aibStep `hcl:"inVMValidations,block"`
+	Steps []Step `hcl:"inVMValidations,block"`
 }
 
-type aibErrors struct {
+type ErrorHandling struct {
 	// Customizer: cleanup (default) or abort, which keeps the build machine.
 	Customizer string `hcl:"onCustomizerError"`
 	// Validation: cleanup (default) or abort.
 	Validation string `hcl:"onValidationError"`
 }
 
-type aibVM struct {
+type VMProfile struct {
 	// Size: size of the build machine; Standard_D1_v2 or Standard_D2ds_v4 if not set.
 	Size string `hcl:"vmSize"`
 	// DiskGB: size of its disk; the source's if not set.
@@ -192,10 +192,10 @@ type aibVM struct {
 	// Identities: ids of identities of the build machine.
 	Identities []string `hcl:"userAssignedIdentities"`
 	// VNet: existing network.
-	VNet *aibVNet `hcl:"vnetConfig,block"`
+	VNet *VNetConfig `hcl:"vnetConfig,block"`
 }
 
-type aibVNet struct {
+type VNetConfig struct {
 	// Subnet: id of the build machine's subnet.
 	Subnet string `hcl:"subnetId"`
 	// ContainerSubnet: id of the container instance's subnet, in the same network.
@@ -204,12 +204,12 @@ type aibVNet struct {
 	ProxySize string `hcl:"proxyVmSize"`
 }
 
-type aibDisk struct {
+type Disk struct {
 	// GB: size in GB.
 	GB int32 `hcl:"sizeGB"`
 }
 
-type aibDistribute struct {
+type Distribute struct {
 	// Type: SharedImage, ManagedImage or VHD.
 	Type string `hcl:"type"`
 	// RunOutputName: name of the result, unique in the template.
@@ -223,7 +223,7 @@ type aibDistribute struct {
 	// GalleryImageID: id of the image definition, with /versions/1.0.0 for a version of your own.
 	GalleryImageID string `hcl:"galleryImageId"`
 	// Regions: regions to replicate to.
-	Regions []aibRegion `hcl:"targetRegions,block"`
+	Regions []TargetRegion `hcl:"targetRegions,block"`
 	// OldRegions: older form of targetRegions.
 	OldRegions []string `hcl:"replicationRegions"`
 	// StorageType: older form of targetRegions' own.
@@ -231,14 +231,14 @@ type aibDistribute struct {
 	// ExcludeFromLatest: keeps the version from being taken as the newest.
 	ExcludeFromLatest bool `hcl:"excludeFromLatest"`
 	// Versioning: how a version is chosen.
-	Versioning *aibVersioning `hcl:"versioning,block"`
+	Versioning *Versioning `hcl:"versioning,block"`
 	// Mode: Full (default) or Shallow (2025-10-01).
 	Mode string `hcl:"replicationMode"`
 	// URI: where the VHD goes; the staging account if not set.
 	URI string `hcl:"uri"`
 }
 
-type aibRegion struct {
+type TargetRegion struct {
 	// Name: name of the region.
 	Name string `hcl:"name"`
 	// Replicas: replicas there; 1.
@@ -247,20 +247,15 @@ type aibRegion struct {
 	StorageType string `hcl:"storageAccountType"`
 }
 
-type aibVersioning struct {
+type Versioning struct {
 	// Scheme: Latest counts on from the highest version; Source takes the source's number.
 	Scheme string `hcl:"scheme"`
 	// Major: with Latest: of which major number.
 	Major *int `hcl:"major"`
 }
 
-// beside are what deployment templates have in a resource that is no property of it.
-func beside() []string {
-	return []string{"dependsOn", "condition", "comments", "metadata", "scale", "zones", "tier", "copy"}
-}
-
-// ofType are the properties that each kind of step, source and target has, beside type and name.
-func ofType() map[string][]string {
+// OfType are the properties that each kind of step, source and target has, beside type and name.
+func OfType() map[string][]string {
 	script := []string{"type", "name", "scriptUri", "inline", "sha256Checksum"}
 	return map[string][]string{
 		"Shell": script, "PowerShell": append(script[:len(script):len(script)], "runElevated", "runAsSystem", "validExitCodes"), "File": {"type", "name", "sourceUri", "destination", "sha256Checksum"},
