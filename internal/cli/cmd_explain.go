@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,15 +13,13 @@ import (
 	"path/filepath"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"ingot/internal/explain"
 	"ingot/internal/plan"
 )
-
-// maxLog is as much of a log as is read: Image Builder's customization.log of a long build is some tens of MiB.
-const maxLog = 256 << 20
 
 func (a *app) explainCmd() *cobra.Command {
 	c := &cobra.Command{
@@ -30,11 +30,10 @@ func (a *app) explainCmd() *cobra.Command {
 		Example: "  ingot explain customization.log\n  packer build . 2>&1 | tee build.log | ingot explain -\n  ingot explain 2026-11-25-a1b2   # a run of ingot runs, or its beginning",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text, where, err := a.explainable(cmd.Context(), args[0])
+			found, where, err := a.explainable(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			found := explain.Explain(text)
 			if a.json {
 				if found == nil {
 					found = []explain.Finding{}
@@ -69,11 +68,11 @@ func explained(f explain.Finding, where string) string {
 
 func indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ") }
 
-// explainable reads what is to be explained, and says what to call it.
-func (a *app) explainable(ctx context.Context, arg string) (text, where string, err error) {
+// explainable explains what the argument names, and says what to call it.
+func (a *app) explainable(ctx context.Context, arg string) (found []explain.Finding, where string, err error) {
 	if arg == "-" {
-		text, err = readLog(a.In)
-		return text, "-", err
+		found, err = readLog(a.In, "the standard input")
+		return found, "-", err
 	}
 	path := arg
 	if !filepath.IsAbs(path) {
@@ -83,19 +82,19 @@ func (a *app) explainable(ctx context.Context, arg string) (text, where string, 
 	if errors.Is(err, fs.ErrNotExist) {
 		st, stErr := a.status(ctx, arg)
 		if stErr != nil {
-			return "", "", usage("there is no file %s, and no run either: %v", arg, stErr)
+			return nil, "", usage("there is no file %s, and no run either: %v", arg, stErr)
 		}
-		return journalText(st), "run " + st.Run, nil
+		return explain.Explain(journalText(st)), "run " + st.Run, nil
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("cannot read the log: %w", err)
+		return nil, "", fmt.Errorf("cannot read the log: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return "", "", usage("%s is a folder: name the log in it", arg)
+		return nil, "", usage("%s is a folder: name the log in it", arg)
 	}
-	text, err = readLog(f)
-	return text, arg, err
+	found, err = readLog(f, arg)
+	return found, arg, err
 }
 
 // journalText is what a run's journal says of its failures, a line each; it has passed the run's redaction when it was written.
@@ -112,25 +111,105 @@ func journalText(st plan.Status) string {
 	return b.String()
 }
 
-// readLog reads UTF-8, or the UTF-16 that Windows PowerShell's redirection and sysprep's logs are in.
-func readLog(r io.Reader) (string, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, maxLog+1))
+// readLog explains a log as it comes: UTF-8, or the UTF-16 that Windows PowerShell's redirection and some of sysprep's logs are in. It
+// holds some MiB of it at a time.
+func readLog(r io.Reader, where string) ([]explain.Finding, error) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	head, err := in.Peek(4 << 10)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("cannot read the log: %w", err)
+	}
+	if len(bytes.TrimSpace(head)) == 0 && len(head) < 4<<10 {
+		return nil, usage("%s is empty: give the log, as with packer build . 2>&1 | ingot explain -", where)
+	}
+	for _, packed := range packings {
+		if bytes.HasPrefix(head, []byte(packed.magic)) {
+			return nil, usage("%s is %s", where, packed.what)
+		}
+	}
+	var text io.Reader = in
+	switch {
+	case bytes.HasPrefix(head, []byte{0xff, 0xfe}):
+		text = &utf16Reader{in: in}
+	case bytes.HasPrefix(head, []byte{0xfe, 0xff}):
+		text = &utf16Reader{in: in, big: true}
+	case bytes.HasPrefix(head, []byte("\ufeff")):
+		_, _ = in.Discard(3)
+	case bytes.IndexByte(head, 0) >= 0:
+		// Without its mark, UTF-16 of Latin letters has a zero in every other place; a binary file has them anywhere.
+		if even, odd := zeros(head); max(even, odd)*5 > len(head)*2 && min(even, odd)*20 < len(head) {
+			text = &utf16Reader{in: in, big: even > odd}
+			break
+		}
+		return nil, usage("%s is a binary file, not a log", where)
+	}
+	found, err := explain.Read(text)
 	if err != nil {
-		return "", fmt.Errorf("cannot read the log: %w", err)
+		return nil, fmt.Errorf("cannot read the log: %w", err)
 	}
-	if len(raw) > maxLog {
-		return "", usage("the log is larger than %d MiB: give the end of it, as with tail -c 200M LOG | ingot explain -", maxLog>>20)
+	return found, nil
+}
+
+// packings are files in which logs travel.
+var packings = []struct{ magic, what string }{
+	{"PK\x03\x04", "a zip: unpack it, and explain the log in it"},
+	{"\x1f\x8b", "compressed: gzip -dc LOG | ingot explain -"},
+	{"ElfFile\x00", "a Windows event log: export it as text first, wevtutil qe LOG.evtx /lf:true /f:text > LOG.txt"},
+	{"MSCF", "a cabinet: unpack it with expand, and explain the log in it"},
+}
+
+// zeros counts zero bytes in even and odd places.
+func zeros(b []byte) (even, odd int) {
+	for i, c := range b {
+		if c == 0 {
+			if i%2 == 0 {
+				even++
+			} else {
+				odd++
+			}
+		}
 	}
-	if len(raw) < 2 || !(raw[0] == 0xff && raw[1] == 0xfe || raw[0] == 0xfe && raw[1] == 0xff) {
-		return strings.TrimPrefix(string(raw), "\ufeff"), nil
+	return even, odd
+}
+
+// utf16Reader gives UTF-16 as UTF-8.
+type utf16Reader struct {
+	in   *bufio.Reader
+	big  bool
+	left []byte
+	high rune // first half of a pair, 0 for none
+	err  error
+}
+
+func (u *utf16Reader) Read(p []byte) (int, error) {
+	for len(u.left) == 0 && u.err == nil {
+		raw := make([]byte, 32<<10)
+		n, err := io.ReadFull(u.in, raw)
+		u.err = err
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			u.err = io.EOF
+		}
+		for i := 0; i+1 < n; i += 2 {
+			r := rune(raw[i]) | rune(raw[i+1])<<8
+			if u.big {
+				r = rune(raw[i])<<8 | rune(raw[i+1])
+			}
+			switch {
+			case r == 0xfeff:
+			case u.high != 0:
+				u.left = utf8.AppendRune(u.left, utf16.DecodeRune(u.high, r))
+				u.high = 0
+			case 0xd800 <= r && r < 0xdc00:
+				u.high = r
+			default:
+				u.left = utf8.AppendRune(u.left, r)
+			}
+		}
 	}
-	low := 0
-	if raw[0] == 0xfe {
-		low = 1
+	if len(u.left) == 0 {
+		return 0, u.err
 	}
-	words := make([]uint16, 0, len(raw)/2)
-	for i := 2; i+1 < len(raw); i += 2 {
-		words = append(words, uint16(raw[i+low])|uint16(raw[i+1-low])<<8)
-	}
-	return string(utf16.Decode(words)), nil
+	n := copy(p, u.left)
+	u.left = u.left[n:]
+	return n, nil
 }

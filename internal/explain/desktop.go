@@ -118,5 +118,10 @@ func desktop() []Entry {
 			Cause:   "FSLogix cannot attach the user's profile: the share is not reachable or the user has no rights on it (5, 67, 53), or the disk is in use by another session (32, 33)",
 			Fix:     "test the share as that user, assign Storage File Data SMB Share Contributor, and see that the user has no second session",
 			Command: `Get-Content "C:\ProgramData\FSLogix\Logs\Profile\*.log" -Tail 60`, Source: "Microsoft Learn, FSLogix error codes: https://learn.microsoft.com/fslogix/troubleshooting-error-codes"},
+		{ID: "avd-bootloader-missing",
+			Line:    []string{`cannot find any service with service name 'rdagentbootloader'`, `service name:? 'rdagentbootloader'.{0,60}(not found|missing)`},
+			Cause:   "the agent's boot loader is not on the host: its installer did not run or failed, often for want of a way to the download or because another installation ran",
+			Fix:     "look at AgentBootLoaderInstall.txt and AgentInstall.txt on the host, and install again",
+			Command: `Get-ChildItem C:\Users, C:\Windows\Temp -Recurse -Include Agent*Install*.txt -ErrorAction SilentlyContinue`, Source: "GitHub, Azure/RDS-Templates#373; " + learnAgent},
 	}
 }

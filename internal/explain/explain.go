@@ -18,10 +18,11 @@ import (
 // line ends and what a console puts before a line too, because consoles wrap; " ?" for white space or none. A dot does not cross a
 // line's end. Single and double quotes and backticks are alike. A match reaches over a few lines at most (see reach).
 type Entry struct {
-	ID   string
-	Line []string // one of these must match; where it does is the line that is shown
-	With []string // all of these must match within Around lines of it
-	Not  []string // none of these may match on the line itself
+	ID      string
+	Line    []string // one of these must match; where it does is the line that is shown
+	With    []string // all of these must match within Around lines of it
+	Not     []string // none of these may match on the line itself
+	Without []string // none of these may match within Around lines of it
 
 	Cause   string
 	Fix     string

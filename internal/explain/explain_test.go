@@ -74,7 +74,7 @@ func TestEntriesAreWhole(t *testing.T) {
 		if e.Cause == "" || e.Fix == "" || e.Source == "" || len(e.Line) == 0 || e.Command == "" && !e.Harmless {
 			t.Errorf("%s lacks a pattern, cause, fix, command or source", e.ID)
 		}
-		for _, p := range slices.Concat(e.Line, e.With, e.Not) {
+		for _, p := range slices.Concat(e.Line, e.With, e.Not, e.Without) {
 			if _, err := regexp.Compile(spaced(p)); err != nil {
 				t.Errorf("%s: %v", e.ID, err)
 			}
@@ -132,6 +132,19 @@ func TestWrappedAndQuoted(t *testing.T) {
 	}
 	if !finds(`{"message":"{\\\"message\\\":\\\"unmarshalling ImageTemplate, unknown field \\\"vmboot\\\"\\\"}"}`, "aib-field-unknown") {
 		t.Error("quoted JSON is not found")
+	}
+}
+
+// A long log is read in blocks: what stands at their seam is found once, on its line, with what is around it.
+func TestLongLog(t *testing.T) {
+	filler := strings.Repeat("[45f485cf-5a8c] PACKER OUT     azure-arm: Installing update 17 of 42 (2026-11 Cumulative Update)\n", 3)
+	for _, before := range []int{blockSize - 200, blockSize - 3*len(filler), blockSize, 2*blockSize - 4000} {
+		head := strings.Repeat(filler, before/len(filler))
+		log := head + "exited with code: 101\n" + strings.Repeat(filler, 10) + "unexpected EOF\n" + strings.Repeat(filler, 100)
+		found, err := Read(strings.NewReader(log))
+		if err != nil || len(found) != 1 || found[0].ID != "aib-vm-too-small" || found[0].Line != strings.Count(head, "\n")+1 {
+			t.Errorf("after %d bytes, %d lines: %+v, %v", len(head), strings.Count(head, "\n"), found, err)
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ func gallery() []Entry {
 			Fix:     "publish in the region of the source and replicate from there",
 			Command: "az resource show --ids <source id> --query location", Source: learnGallery},
 		{ID: "gallery-mismatch",
-			Line:    []string{`(hyper-?v ?generation|os ?state|os ?type|purchase ?plan).{0,120}(does not match|mismatch|is not the same|different from).{0,160}(gallery )?image`, `(hyper-?v ?generation|os ?state|os ?type).{0,120}'v?\w+'.{0,80}(does not match|is different)`, `has a different (hypervisor generation|os type) \[?'?\w+'?\]? than the parent gallery image`, `since the os state in the parent gallery image \('?(?P<state>\w+)'?\) is not`},
+			Line:    []string{`(hyper-?v ?generation|os ?state|os ?type|purchase ?plan).{0,120}(does not match|mismatch|is not the same|different from).{0,160}(gallery )?image`, `(hyper-?v ?generation|os ?state|os ?type).{0,120}'v?\w+'.{0,80}(does not match|is different)`, `has a different (hypervisor generation|os type|os state|architecture|security type) \[?'?\w+'?\]? than the parent gallery image`, `since the os state in the parent gallery image \('?(?P<state>\w+)'?\) is not`},
 			Not:     []string{`has a different hyper-v generation`},
 			Cause:   "the image differs from its definition in generation, state (generalised or specialised), operating system or purchase plan; none of these can be changed on a definition",
 			Fix:     "publish to a definition that is like the image",

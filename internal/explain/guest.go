@@ -10,7 +10,7 @@ func guest() []Entry {
 	return []Entry{
 		{ID: "extension-timeout",
 			Line:    []string{`vmextensionprovisioningtimeout`, `provisioning of vm extension '?(?P<name>[\w.-]+)'? has timed out`},
-			Cause:   "the extension did not report within 90 minutes: its script waits for somebody, or the VM's agent is cut off",
+			Cause:   "the extension did not report in time (a script has 90 minutes): it waits for somebody, or the VM's agent is cut off",
 			Fix:     "run the script by hand in the VM and see where it waits; let 168.63.129.16 through",
 			Command: "az vm get-instance-view --resource-group <group> --name <vm> --query instanceView.extensions", Source: learnCSE},
 		{ID: "extension-failed",

@@ -20,7 +20,8 @@ type known struct {
 
 type entry struct {
 	Entry
-	line []pattern
+	line               []pattern
+	with, not, without []func() *regexp.Regexp
 }
 
 // pattern is compiled when a text has one of its words, which few do: compiling all of them takes longer than most texts.
@@ -37,7 +38,7 @@ var catalogue = sync.OnceValue(func() *known {
 	for _, e := range Catalogue() {
 		en := entry{Entry: e}
 		for _, p := range e.Line {
-			pt := pattern{re: sync.OnceValue(func() *regexp.Regexp { return compile(p) })}
+			pt := pattern{re: once(p)}
 			if tree, err := syntax.Parse(spaced(p), syntax.Perl); err == nil {
 				for _, w := range needed(tree) {
 					if _, ok := number[w]; !ok {
@@ -49,11 +50,23 @@ var catalogue = sync.OnceValue(func() *known {
 			}
 			en.line = append(en.line, pt)
 		}
+		for _, list := range []struct {
+			from []string
+			to   *[]func() *regexp.Regexp
+		}{{e.With, &en.with}, {e.Not, &en.not}, {e.Without, &en.without}} {
+			for _, p := range list.from {
+				*list.to = append(*list.to, once(p))
+			}
+		}
 		k.entries = append(k.entries, en)
 	}
 	k.words = newFinder(words)
 	return k
 })
+
+func once(p string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return compile(p) })
+}
 
 // spaced writes a pattern's spaces out, and its quotes as the text has them.
 func spaced(p string) string {
@@ -87,7 +100,7 @@ func needed(t *syntax.Regexp) []string {
 	case syntax.OpConcat:
 		var best []string
 		for _, s := range t.Sub {
-			if words := needed(s); shortest(words) > shortest(best) {
+			if words := needed(s); worth(words) > worth(best) {
 				best = words
 			}
 		}
@@ -96,11 +109,22 @@ func needed(t *syntax.Regexp) []string {
 	return nil
 }
 
-func shortest(words []string) int {
-	if len(words) == 0 {
-		return 0
+// common are words that logs of builds have on every other line.
+var common = []string{"azure", "build", "communicator", "ended", "error", "exited", "failed", "image", "install", "installing", "packer", "plugin", "resource", "script", "started", "status", "update", "updates", "windows"}
+
+// worth is how good words are to search for: long ones are rare, and the shortest counts.
+func worth(words []string) int {
+	least := 0
+	for i, w := range words {
+		n := len(w)
+		if slices.Contains(common, w) {
+			n = 1
+		}
+		if i == 0 || n < least {
+			least = n
+		}
 	}
-	return len(slices.MinFunc(words, func(a, b string) int { return cmp.Compare(len(a), len(b)) }))
+	return least
 }
 
 // scan goes through a text block by block.
@@ -246,7 +270,7 @@ func (l lines) first(e *entry, re *regexp.Regexp, in []window, limit int) (at, f
 			if a >= limit {
 				return -1, 0, 0
 			}
-			if l.agrees(e.Entry, a, z) {
+			if l.agrees(e, a, z) {
 				return from + m[0], a, z
 			}
 			// The line has been judged: the next one.
@@ -259,16 +283,21 @@ func (l lines) first(e *entry, re *regexp.Regexp, in []window, limit int) (at, f
 	return -1, 0, 0
 }
 
-func (l lines) agrees(e Entry, first, last int) bool {
+func (l lines) agrees(e *entry, first, last int) bool {
 	from, to := l.span(first, last)
-	for _, p := range e.Not {
-		if compile(p).MatchString(l.lower[from:to]) {
+	for _, re := range e.not {
+		if re().MatchString(l.whole[from:to]) {
 			return false
 		}
 	}
 	from, to = l.span(first-Around, last+Around)
-	for _, p := range e.With {
-		if !compile(p).MatchString(l.whole[from:to]) {
+	for _, re := range e.with {
+		if !re().MatchString(l.whole[from:to]) {
+			return false
+		}
+	}
+	for _, re := range e.without {
+		if re().MatchString(l.whole[from:to]) {
 			return false
 		}
 	}

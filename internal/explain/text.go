@@ -30,8 +30,8 @@ func read(text string) lines {
 		text = strings.ReplaceAll(text, `\"`, `"`)
 	}
 	text = plain.Replace(text)
-	whole := lower(text, false)
-	l := lines{text: text, lower: lower(text, true), whole: whole, starts: []int{0}}
+	whole := lower(text)
+	l := lines{text: text, lower: bare(whole), whole: whole, starts: []int{0}}
 	for at := 0; ; {
 		i := strings.IndexByte(text[at:], '\n')
 		if i < 0 {
@@ -42,41 +42,44 @@ func read(text string) lines {
 	}
 }
 
-// lower is the text as patterns see it: ASCII in lower case, quotes alike, blanks in the place of the line ends that JSON writes out and,
-// if asked for, of what is put before a line. Every byte keeps its place.
-func lower(s string, bare bool) string {
+// lower is the text as patterns see it: ASCII in lower case, quotes alike, blanks in the place of the line ends that JSON writes out.
+// Every byte keeps its place.
+func lower(s string) string {
 	b := []byte(s)
-	fresh := true // only prefixes in this line so far
-	for i := 0; i < len(b); {
-		if fresh && bare {
-			if n := prefix(b[i:]); n > 0 {
-				for j := range n {
-					b[i+j] = ' '
-				}
-				i += n
-				continue
-			}
-		}
+	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {
-		case c == '\n':
-			fresh = true
-			i++
-			continue
 		case 'A' <= c && c <= 'Z':
 			b[i] = c + 'a' - 'A'
 		case c == '"' || c == '`':
 			b[i] = '\''
 		case c == '\\':
-			if n := lineEnd(b, i); n > 0 {
-				for j := range n {
-					b[i+j] = ' '
-				}
-				i += n
-				continue
+			for n := lineEnd(b, i); n > 0; n-- {
+				b[i+n-1] = ' '
 			}
 		}
-		fresh = false
-		i++
+	}
+	return string(b)
+}
+
+// bare has blanks in the place of what is put before each line.
+func bare(s string) string {
+	b := []byte(s)
+	for from := 0; from < len(b); {
+		end := len(b)
+		if i := strings.IndexByte(s[from:], '\n'); i >= 0 {
+			end = from + i
+		}
+		for at := from; ; {
+			n := prefix(s[at:end])
+			if n == 0 {
+				break
+			}
+			for i := range n {
+				b[at+i] = ' '
+			}
+			at += n
+		}
+		from = end + 1
 	}
 	return string(b)
 }
@@ -105,39 +108,61 @@ func lineEnd(b []byte, at int) int {
 	return 0
 }
 
-// prefix is the length of what a console, a build or a pipeline puts before a line, with the blanks around it: a time, Image Builder's
-// "[id] PACKER OUT", Packer's "==> azure-arm:", a pipeline's "##[error]", the bars of Terraform and PowerShell, and of quoted mail.
-func prefix(b []byte) int {
-	n := 0
-	for n < len(b) && (b[n] == ' ' || b[n] == '\t') {
-		n++
-	}
-	rest := b[n:]
-	if len(rest) > 200 {
-		rest = rest[:200]
-	}
-	if len(rest) == 0 || rest[0] == '\n' {
+// prefix is the length of what a console, a build or a pipeline puts before a line in lower case, with the blanks before it: a time, Image
+// Builder's "[id] packer out", Packer's "==> azure-arm:", a pipeline's "##[error]", the bars of Terraform, PowerShell and quoted mail.
+func prefix(line string) int {
+	rest := strings.TrimLeft(line, " \t")
+	n := len(line) - len(rest)
+	if rest == "" {
 		return 0
 	}
-	switch c := rest[0]; {
-	case c == '|' || c == '>':
-		return n + 1
-	case c == 0xe2 && len(rest) > 2 && rest[1] == 0x94 && (rest[2] == 0x82 || rest[2] == 0x83), // │ ┃
-		c == 0xe2 && len(rest) > 2 && rest[1] == 0x95 && 0xb5 <= rest[2] && rest[2] <= 0xb7: // ╵ ╷
-		return n + 3
-	case '0' <= c && c <= '9' || c == '[' || c == '=' || c == '#' || c|0x20 == 'a':
-		if at := begins.FindIndex(rest); at != nil {
-			return n + at[1]
+	// upTo is the place after the first end, if only such bytes come before it.
+	upTo := func(from int, end byte, allowed string) int {
+		for i := from; i < min(len(rest), from+100); i++ {
+			switch c := rest[i]; {
+			case c == end:
+				return n + i + 1
+			case c >= '0' && c <= '9', strings.IndexByte(allowed, c) >= 0:
+			default:
+				return 0
+			}
 		}
-	case strings.HasPrefix(string(rest[:min(len(rest), 40)]), "PACKER "):
-		if at := begins.FindIndex(rest); at != nil {
-			return n + at[1]
+		return 0
+	}
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	switch {
+	case rest[0] == '|' || rest[0] == '>':
+		return n + 1
+	case strings.HasPrefix(rest, "│"), strings.HasPrefix(rest, "┃"), strings.HasPrefix(rest, "╷"), strings.HasPrefix(rest, "╵"):
+		return n + len("│")
+	case rest[0] == '[':
+		if at := upTo(1, ']', "abcdef-"); at > n+5 {
+			return at
+		}
+	case strings.HasPrefix(rest, "==> "):
+		return upTo(4, ':', letters+"-._")
+	case strings.HasPrefix(rest, "##["):
+		return upTo(3, ']', letters)
+	case strings.HasPrefix(rest, "packer out"), strings.HasPrefix(rest, "packer err") && !strings.HasPrefix(rest, "packer erro"):
+		return n + len("packer out")
+	case strings.HasPrefix(rest, "azure-arm"):
+		return upTo(len("azure-arm"), ':', letters+"-._")
+	case rest[0] >= '0' && rest[0] <= '9' && len(rest) > len("2026/01/01 00:00:00"):
+		switch {
+		case rest[4] == '-' && rest[10] == 't':
+			return upTo(0, 'z', "-t:.")
+		case rest[4] == '/' && rest[7] == '/' && rest[13] == ':':
+			at := len("2026/01/01 00:00:00")
+			for _, ui := range []string{" ui:", " ui error:"} {
+				if strings.HasPrefix(rest[at:], ui) {
+					return n + at + len(ui)
+				}
+			}
+			return n + at
 		}
 	}
 	return 0
 }
-
-var begins = regexp.MustCompile(`^(?:\d{4}-\d\d-\d\dT[\d:.]+Z:?|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?: ui(?: error)?:)?|\[[0-9a-f-]{6,36}\]|PACKER (?:OUT|ERR)|==> [\w.-]+:|##\[\w+\]|azure-arm(?:\.[\w-]+)?:)(?:\s|$|\b)`)
 
 // number is the line, from 0, in which a place is.
 func (l lines) number(at int) int {

@@ -43,6 +43,7 @@ func vaults() []Entry {
 		{ID: "storage-network",
 			Line:    []string{`this request is not authorized to perform this operation\.( |<|"|$)`, `authorizationfailure\b`},
 			Not:     []string{`linkedauthorizationfail`},
+			Without: []string{`keybasedauthenticationnotpermitted`, `authorizationpermissionmismatch`},
 			Cause:   "the storage account's firewall does not let this machine in (AuthorizationFailure): the account allows chosen networks only, or no public access",
 			Fix:     "add the agent's subnet or address to the account's network rules, or use a private endpoint",
 			Command: "az storage account network-rule add --account-name <account> --resource-group <group> --ip-address <address of the agent>", Source: learnStorage},

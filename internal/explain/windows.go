@@ -3,6 +3,9 @@ package explain
 const (
 	learnSysprep = "Microsoft Learn, Sysprep fails with Microsoft Store apps: https://learn.microsoft.com/troubleshoot/windows-client/setup-upgrade-and-drivers/sysprep-fails-remove-or-update-store-apps"
 	learnGolden  = "Microsoft Learn, Create a golden image in Azure: https://learn.microsoft.com/azure/virtual-desktop/set-up-golden-image"
+
+	learnSysprepProcess    = "Microsoft Learn, Sysprep process overview: https://learn.microsoft.com/windows-hardware/manufacture/desktop/sysprep-process-overview"
+	learnSysprepGeneralize = "Microsoft Learn, Sysprep (Generalize) a Windows installation: https://learn.microsoft.com/windows-hardware/manufacture/desktop/sysprep--generalize--a-windows-installation"
 )
 
 // windows is sysprep's, which says why in C:\Windows\System32\Sysprep\Panther\setuperr.log and setupact.log.
@@ -19,6 +22,7 @@ func windows() []Entry {
 			Fix:     "take a larger size, or wait a minute before the last step",
 			Command: "Start-Sleep -Seconds 60   # as the last customizer", Source: learnAIB},
 		{ID: "sysprep-bitlocker",
+			Not:     []string{`, info\b`},
 			Line:    []string{`sys(prp|frp).{0,200}bitlocker`, `bitlocker.{0,80}(on|enabled|must be).{0,120}sysprep`, `sysprp.{0,120}0x80310039`, `bitlocker is on for the os volume`},
 			Cause:   "the system disk is encrypted, or about to be: Windows 11 24H2 begins device encryption by itself",
 			Fix:     "forbid it at the beginning of the build and decrypt before sysprep",
@@ -27,12 +31,12 @@ func windows() []Entry {
 			Line:    []string{`0x800f0975`, `reserved storage.{0,60}in use`},
 			Cause:   "an update is being installed or waits for a restart, and sysprep does not run meanwhile",
 			Fix:     "restart once more before the end, and wait until no update is pending",
-			Command: "DISM /Online /Get-ReservedStorageState", Source: learnGolden},
+			Command: "DISM /Online /Get-ReservedStorageState", Source: "Microsoft Learn, Windows client troubleshooting, Sysprep fails with 0x800F0975: audit mode cannot be turned on if reserved storage is in use"},
 		{ID: "sysprep-rearm",
 			Line:    []string{`sysprp.{0,200}0xc004d307`, `exceeded the maximum number of (allowed )?rearms`, `sysprp.{0,160}rearm count`},
 			Cause:   "this installation was generalised as often as Windows allows; an image built upon an image upon an image",
 			Fix:     "begin again from the marketplace image",
-			Command: "slmgr.vbs /dlv", Source: learnGolden},
+			Command: "slmgr.vbs /dlv", Source: learnSysprepGeneralize},
 		{ID: "sysprep-upgraded",
 			Line:    []string{`sysprep (cannot|will not|can't) run on an upgraded os`, `sysprp.{0,120}upgraded os`},
 			Cause:   "Windows was upgraded in place, and such an installation cannot be generalised",
@@ -47,7 +51,7 @@ func windows() []Entry {
 			Line:    []string{`(another|only one) instance of sysprep`, `sysprep.{0,60}already running`},
 			Cause:   "sysprep runs already: a script of the template starts it, and the end of the build does so again",
 			Fix:     "take it out of the template's scripts; generalising is the build's last step",
-			Command: "Get-Process sysprep", Source: learnGolden},
+			Command: "Get-Process sysprep", Source: learnSysprepProcess},
 		{ID: "sysprep-stuck-reseal",
 			Line:  []string{`image_state_specialize_reseal_to_oobe`},
 			Cause: "the machine was not through its first set-up when sysprep began; the state stays as it is",
