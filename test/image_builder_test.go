@@ -34,22 +34,64 @@ func TestKillAfterEveryEntryImageBuilder(t *testing.T) {
 	killAfterEveryEntry(t, dir)
 }
 
-// TestCallsFailImageBuilder lets calls of such a build go wrong; all of them with INGOT_SOAK.
+// TestCallsFailImageBuilder lets calls of such a build go wrong: of those before the run some, all with INGOT_SOAK; of those after its start, most
+// of which ask how it stands, one of each kind.
 func TestCallsFailImageBuilder(t *testing.T) {
 	t.Parallel() // as above
-	kinds := []fault{
-		{Do: "status", Status: 409, Code: "TestConflict", Message: "somebody else is at it"},
-		{Do: "drop-after"},
-		{Do: "fail-operation", Code: "TestFailed", Message: "it did not work out"},
-	}
-	every := 4
 	if testing.Short() {
-		kinds = kinds[:1]
+		t.Skip("dozens of builds")
 	}
+	dir := builderTemplate(t)
+	probe := serve(t)
+	if r := probe.ingot(t, t.TempDir(), []string{"PKR_VAR_token=" + markInline}, "build", dir); r.code != 0 {
+		t.Fatalf("the build without faults ends with %d:\n%s", r.code, r.out)
+	}
+	var calls []struct{ Method, Path string }
+	probe.call(t, http.MethodGet, "/sim/calls", nil, &calls)
+	before := 0
+	for _, c := range calls {
+		if path := strings.ToLower(c.Path); c.Method == http.MethodPost && strings.HasSuffix(path, "/run") {
+			break
+		} else if strings.HasPrefix(path, "/subscriptions/") {
+			before++
+		}
+	}
+	kinds := []fault{{Do: "status", Status: 409, Code: "TestConflict", Message: "somebody else is at it"}, {Do: "drop-after"}, {Do: "fail-operation", Code: "TestFailed", Message: "it did not work out"}}
+	step := max(1, before/6)
 	if os.Getenv("INGOT_SOAK") != "" {
-		every = 1
+		step = 1
 	}
-	everyCallFails(t, builderTemplate(t), kinds, every)
+	type job struct {
+		f   fault
+		nth int
+	}
+	jobs := make(chan job)
+	go func() {
+		defer close(jobs)
+		for k, f := range kinds {
+			for n := 1 + k; n <= before; n += step {
+				jobs <- job{f, n}
+			}
+		}
+		for _, at := range []fault{{Method: "POST", Path: "/run$"}, {Method: "GET", Path: "/runOutputs$"}, {Method: "DELETE", Path: "/imageTemplates/[^/]+$"}, {Method: "DELETE", Path: "/roleAssignments/"}, {Method: "GET", Path: "/imageTemplates/[^/]+$"}} {
+			for _, f := range kinds {
+				f.Method, f.Path = at.Method, at.Path
+				jobs <- job{f, 1}
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for range 4 {
+		a := serve(t)
+		wg.Go(func() {
+			for j := range jobs {
+				if !t.Failed() {
+					failOnce(t, a, dir, j.f, j.nth)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // TestOneRunOfTheTemplate: however a build is interrupted and resumed, the service is asked to run it once.
