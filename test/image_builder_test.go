@@ -57,7 +57,7 @@ func TestCallsFailImageBuilder(t *testing.T) {
 		}
 	}
 	kinds := []fault{{Do: "status", Status: 409, Code: "TestConflict", Message: "somebody else is at it"}, {Do: "drop-after"}, {Do: "fail-operation", Code: "TestFailed", Message: "it did not work out"}}
-	step := max(1, before/6)
+	step := max(1, before/3)
 	if os.Getenv("INGOT_SOAK") != "" {
 		step = 1
 	}
