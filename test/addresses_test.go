@@ -82,3 +82,36 @@ func TestImageBuilderAddresses(t *testing.T) {
 		t.Errorf("a server without a known certificate ends with %d:\n%s", r.code, r.out)
 	}
 }
+
+// TestAddressesOfARehearsal: of what is outside, a rehearsal knows what the scenario says, in a process of its own too; of the rest it uses
+// a stand-in and says so. Nothing is sent out: neither name exists.
+func TestAddressesOfARehearsal(t *testing.T) {
+	const script = "Write-Host 'what the scenario says'\r\n"
+	dir := t.TempDir()
+	text := fmt.Sprintf(`{
+  "type": "Microsoft.VirtualMachineImages/imageTemplates", "apiVersion": "2024-02-01", "location": "westeurope", "name": "avd",
+  "identity": {"type": "UserAssigned", "userAssignedIdentities": {"/subscriptions/00000000-0000-4000-8000-00000000a001/resourceGroups/rg-images/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id": {}}},
+  "properties": {
+    "source": {"type": "PlatformImage", "publisher": "MicrosoftWindowsDesktop", "offer": "windows-11", "sku": "win11-24h2-avd", "version": "latest"},
+    "customize": [
+      {"type": "PowerShell", "name": "known", "scriptUri": "https://known.invalid/setup.ps1?sv=1&sig=test-secret-not-real", "sha256Checksum": "%x"},
+      {"type": "File", "name": "unknown", "sourceUri": "https://unknown.invalid/tool.bin?sv=1&sig=test-secret-not-real", "destination": "C:\\tools\\tool.bin", "sha256Checksum": "%064d"}
+    ],
+    "distribute": [{"type": "ManagedImage", "runOutputName": "image", "location": "westeurope", "imageId": "/subscriptions/00000000-0000-4000-8000-00000000a001/resourceGroups/rg-images/providers/Microsoft.Compute/images/rehearsed"}]
+  }
+}`, sha256.Sum256([]byte(script)), 0)
+	if err := os.WriteFile(filepath.Join(dir, "avd.json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := serveScenario(t, fmt.Sprintf(`{"resources": [{"id": "/subscriptions/00000000-0000-4000-8000-00000000a001/resourceGroups/rg-images", "body": {"location": "westeurope"}}],
+  "addresses": {"https://known.invalid/setup.ps1": {"content": %q}}}`, script))
+	state := t.TempDir()
+	r := a.ingot(t, state, nil, "build", filepath.Join(dir, "avd.json"))
+	_, _, raw := journal(t, state)
+	if r.code != 0 || !strings.Contains(r.out, "what the scenario says") || !strings.Contains(r.out, "https://unknown.invalid/tool.bin is not fetched and its SHA-256 not checked: a rehearsal") || strings.Contains(r.out, "setup.ps1 is not fetched") {
+		t.Errorf("the build ends with %d:\n%s", r.code, r.out)
+	}
+	if strings.Contains(r.out, "test-secret-not-real") || strings.Contains(string(raw), "test-secret-not-real") {
+		t.Error("the SAS is in the output or the journal")
+	}
+}

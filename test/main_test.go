@@ -152,7 +152,10 @@ func (a *azure) arm(t *testing.T, method, path string, body any) map[string]any 
 	}
 	a.token = token.AccessToken
 	var out map[string]any
-	a.call(t, method, path+"?api-version=2024-07-01", body, &out)
+	if !strings.Contains(path, "api-version=") {
+		path += "?api-version=2024-07-01"
+	}
+	a.call(t, method, path, body, &out)
 	return out
 }
 

@@ -88,7 +88,7 @@ func TestPermissions(t *testing.T) {
 		t.Fatalf("with exactly these permissions a build ends with %d:\n%s", r.code, r.out)
 	}
 	// What only the checks need: without it there is a warning, and the build goes on.
-	onlyChecks := []string{"Microsoft.Authorization/permissions/read", "Microsoft.Authorization/locks/read", "Microsoft.Compute/locations/usages/read",
+	onlyChecks := []string{"Microsoft.Authorization/permissions/read", "Microsoft.Authorization/locks/read", "Microsoft.Authorization/denyAssignments/read", "Microsoft.Compute/locations/usages/read",
 		"Microsoft.PolicyInsights/checkPolicyRestrictions/read", "Microsoft.Resources/subscriptions/providers/read"}
 	// What comes to use only when a build fails after it has published: the right to take the version back.
 	undoOnly := []string{"Microsoft.Compute/galleries/images/versions/delete"}

@@ -54,7 +54,7 @@ func TestForceThatFailsLeavesASnapshotAndAVHD(t *testing.T) {
 	failed, stoodIn := 0, 0
 	for nth := 1; nth <= total; nth++ {
 		for i, f := range ways {
-			if os.Getenv("INGOT_SOAK") == "" && (nth%3 != 0 || nth/3%len(ways) != i) { // all of them take a minute
+			if os.Getenv("INGOT_SOAK") == "" && (nth%4 != 0 || nth/4%len(ways) != i) { // all of them take a minute
 				continue
 			}
 			f.Nth = nth

@@ -92,6 +92,8 @@ func New(o Options) (*Client, error) {
 	}
 	// Registering a provider by the way would need rights that a build does not have otherwise; it is checked for instead.
 	c.arm = &arm.ClientOptions{ClientOptions: c.http, DisableRPRegistration: true}
+	c.arm.PerCallPolicies = append([]policy.Policy{newThrottling(o.Clock)}, c.http.PerCallPolicies...)
+	c.arm.Retry.StatusCodes = []int{http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout} // 429 is throttling's
 	var errs []error
 	c.groups = made(&errs, armresources.NewResourceGroupsClient, c)
 	c.res = made(&errs, armresources.NewClient, c)

@@ -85,13 +85,9 @@ func (c *Client) OpenContainer(ctx context.Context, group, account, name string)
 	if at == "" {
 		return nil, &Error{Op: "look up storage account " + account, cause: errors.New("Azure's answer has no address for blobs")}
 	}
-	key, err := c.storageKey(ctx, group, account)
+	cred, err := c.accountKey(ctx, group, account)
 	if err != nil {
 		return nil, err
-	}
-	cred, err := container.NewSharedKeyCredential(account, key)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the key of storage account %s: it is not base64", account) // the cause could quote it
 	}
 	o := c.http
 	o.PerCallPolicies = nil // a correlation id is Resource Manager's
@@ -102,11 +98,11 @@ func (c *Client) OpenContainer(ctx context.Context, group, account, name string)
 	return &BuildContainer{c, name, box, cred}, nil
 }
 
-// storageKey asks for an account's first key (rest/api/storagerp/storage-accounts/list-keys). The call is made by hand: it is the only
+// accountKey asks for an account's first key (rest/api/storagerp/storage-accounts/list-keys). The call is made by hand: it is the only
 // one that would need the SDK's module for storage accounts.
-func (c *Client) storageKey(ctx context.Context, group, account string) (string, error) {
-	failed := func(err error) (string, error) {
-		return "", wrap(err, "ask for the keys of storage account %s", account)
+func (c *Client) accountKey(ctx context.Context, group, account string) (*blob.SharedKeyCredential, error) {
+	failed := func(err error) (*blob.SharedKeyCredential, error) {
+		return nil, wrap(err, "ask for the keys of storage account %s", account)
 	}
 	a, err := arm.NewClient("ingot/storage", "v1.0.0", c.o.Credential, c.arm)
 	if err != nil {
@@ -129,7 +125,11 @@ func (c *Client) storageKey(ctx context.Context, group, account string) (string,
 	if err := runtime.UnmarshalAsJSON(resp, &out); err != nil || len(out.Keys) == 0 {
 		return failed(errors.New("the answer holds no key"))
 	}
-	return out.Keys[0].Value, nil
+	cred, err := blob.NewSharedKeyCredential(account, out.Keys[0].Value)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the key of storage account %s: it is not base64", account) // the cause could quote it
+	}
+	return cred, nil
 }
 
 // Create makes the container; one that is there is made. A new account's name may take a while until it can be resolved.

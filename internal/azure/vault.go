@@ -146,6 +146,47 @@ func (c *Client) DeleteSecret(ctx context.Context, vaultURI, name string) error 
 	}
 }
 
+// SecretVersion is one version of a secret, without its value.
+type SecretVersion struct {
+	Version string
+	Enabled bool
+	Expires time.Time // zero: never
+	Tags    map[string]string
+}
+
+// SecretVersions lists the versions of a secret. It needs a permission that reading one does not: list.
+func (c *Client) SecretVersions(ctx context.Context, vaultURI, name string) (out []SecretVersion, err error) {
+	s, err := c.secrets(vaultURI)
+	if err != nil {
+		return nil, err
+	}
+	for p := s.NewListSecretPropertiesVersionsPager(name, nil); p.More(); {
+		page, err := p.NextPage(ctx)
+		if err != nil {
+			return nil, wrap(err, "list the versions of secret %s of %s", name, vaultURI)
+		}
+		for _, x := range page.Value {
+			v := SecretVersion{Version: x.ID.Version(), Tags: vals(x.Tags)}
+			if a := x.Attributes; a != nil {
+				v.Enabled, v.Expires = val(a.Enabled), val(a.Expires)
+			}
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+// DisableSecret lets nobody read a version any more. A single version cannot be deleted.
+func (c *Client) DisableSecret(ctx context.Context, vaultURI, name, version string) error {
+	s, err := c.secrets(vaultURI)
+	if err != nil {
+		return err
+	}
+	off := false
+	_, err = s.UpdateSecretProperties(ctx, name, version, azsecrets.UpdateSecretPropertiesParameters{SecretAttributes: &azsecrets.SecretAttributes{Enabled: &off}}, nil)
+	return wrap(err, "disable secret %s of %s", name, vaultURI)
+}
+
 // CallerAddress is this machine's address as Azure sees it. Key Vault names it in a header of every answer, the refusal of
 // an anonymous call included: `x-ms-keyvault-network-info: conn_type=Ipv4;addr=203.0.113.7;act_addr_fam=InterNetwork;`
 // (seen in the recordings of Azure/azure-sdk-for-js, sdk/keyvault).

@@ -11,15 +11,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 )
-
-// accountVersion is the api-version for storage accounts: of the specification storage/resource-manager, stable/2023-05-01.
-const accountVersion = "2023-05-01"
 
 // AccountInfo is what is known of a storage account.
 type AccountInfo struct {
@@ -27,13 +22,9 @@ type AccountInfo struct {
 	Blobs        string // address of its blobs, with a slash at the end
 }
 
-func (c *Client) accountPath(group, name string) string {
-	return "/subscriptions/" + c.o.Subscription + "/resourceGroups/" + group + "/providers/Microsoft.Storage/storageAccounts/" + name
-}
-
 // Account looks a storage account up.
 func (c *Client) Account(ctx context.Context, group, name string) (AccountInfo, error) {
-	r, err := c.res.GetByID(ctx, c.accountPath(group, name), accountVersion, nil)
+	r, err := c.res.GetByID(ctx, c.storageID(group, name), storageVersion, nil)
 	if err != nil {
 		return AccountInfo{}, wrap(err, "look up storage account %s", name)
 	}
@@ -114,7 +105,7 @@ func (s *VHDStore) try(ctx context.Context, what string, call func(policyOptions
 	if key != nil || s.group == "" || status(err) != http.StatusForbidden && status(err) != http.StatusUnauthorized {
 		return err
 	}
-	key, keyErr := s.ask(ctx)
+	key, keyErr := s.c.accountKey(ctx, s.group, s.account)
 	if keyErr != nil {
 		return fmt.Errorf("%w; and with its keys neither: %w; give the identity the role Storage Blob Data Contributor on the storage account, or the right Microsoft.Storage/storageAccounts/listKeys/action", err, keyErr)
 	}
@@ -122,38 +113,6 @@ func (s *VHDStore) try(ctx context.Context, what string, call func(policyOptions
 	s.key = key
 	s.mu.Unlock()
 	return wrap(call(policyOptions{key}), "%s", what)
-}
-
-// ask asks for the account's first key (rest/api/storagerp/storage-accounts/list-keys). The call is made by hand: it is the only one
-// that would need the SDK's module for storage accounts.
-func (s *VHDStore) ask(ctx context.Context) (*blob.SharedKeyCredential, error) {
-	failed := func(err error) error { return wrap(err, "ask for the keys of storage account %s", s.account) }
-	a, err := arm.NewClient("ingot/storage", "v1.0.0", s.c.o.Credential, s.c.arm)
-	if err != nil {
-		return nil, failed(err)
-	}
-	req, err := runtime.NewRequest(ctx, http.MethodPost, runtime.JoinPaths(a.Endpoint(), s.c.accountPath(s.group, s.account), "listKeys"))
-	if err != nil {
-		return nil, failed(err)
-	}
-	req.Raw().URL.RawQuery = "api-version=" + accountVersion
-	req.Raw().Header.Set("Accept", "application/json")
-	resp, err := a.Pipeline().Do(req)
-	if err != nil {
-		return nil, failed(err)
-	}
-	if !runtime.HasStatusCode(resp, http.StatusOK) {
-		return nil, failed(runtime.NewResponseError(resp))
-	}
-	var out struct{ Keys []struct{ Value string } }
-	if err := runtime.UnmarshalAsJSON(resp, &out); err != nil || len(out.Keys) == 0 {
-		return nil, failed(errors.New("the answer holds no key"))
-	}
-	cred, err := blob.NewSharedKeyCredential(s.account, out.Keys[0].Value)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the key of storage account %s: it is not base64", s.account) // the cause could quote it
-	}
-	return cred, nil
 }
 
 // URL is the address of a blob in the store; it opens nothing.

@@ -199,7 +199,7 @@ func (a *app) runner(p *prepared, run plan.Held, how plan.OnError, show plan.Sin
 	env.Wait = a.wait
 	p.heard = &said{to: show}
 	return &plan.Runner{
-		Actions: p.moved.elsewhere(engineNamed(p.plan.Meta[metaEngine]).Actions(env)), Journal: a.journal(run), Lost: run.Lost(), Detach: p.detach, Clock: p.session.clock, Sink: p.heard,
+		Actions: p.moved.elsewhere(engineNamed(p.plan.Meta[metaEngine]).Actions(env)), Journal: p.session.still(a.journal(run)), Lost: run.Lost(), Detach: p.detach, Clock: p.session.clock, Sink: p.heard,
 		Redact: p.secrets.Redact, OnError: how, Ask: a.ask, Cancelled: run.CancelRequested,
 	}
 }

@@ -30,11 +30,15 @@ const (
 // session is what is outside the process, for one call of the program: the real Azure or a simulated one. Nothing behind it
 // can tell which.
 type session struct {
-	kind   string
-	where  string // for humans, one line
-	cloud  *azure.Client
-	clock  plan.Clock
-	dial   communicator.Dialer
+	kind  string
+	where string // for humans, one line
+	cloud *azure.Client
+	clock plan.Clock
+	dial  communicator.Dialer
+	http  *http.Client // fetches from addresses; nil with the real Azure, as is standIn
+	// standIn has what a rehearsal uses in place of what it cannot reach.
+	standIn func(ctx context.Context, address string) (content, why string, err error)
+
 	sim    *sim.Azure // embedded only
 	host   *qemu.Host // of its real machines, if it has any
 	hold   func() func()
@@ -42,9 +46,28 @@ type session struct {
 	close  func()
 }
 
+// still is a journal of a rehearsal, whose simulated time stands still while an entry is written: a disk that is slow, because hundreds
+// of builds write to it, is none of Azure's time.
+func (s *session) still(j plan.Journal) plan.Journal {
+	if c, ok := s.clock.(*sim.VirtualClock); ok {
+		return stillJournal{j, c}
+	}
+	return j
+}
+
+type stillJournal struct {
+	plan.Journal
+	clock *sim.VirtualClock
+}
+
+func (j stillJournal) Append(e plan.Entry) error {
+	defer j.clock.Hold()()
+	return j.Journal.Append(e)
+}
+
 // env is what an engine gets.
 func (s *session) env(secrets *engine.Secrets) engine.Env {
-	return engine.Env{Cloud: s.cloud, Dial: s.dial, Secrets: secrets, Clock: s.clock}
+	return engine.Env{Cloud: s.cloud, Dial: s.dial, Secrets: secrets, Clock: s.clock, HTTP: s.http, StandIn: s.standIn}
 }
 
 // chooseCloud decides between the real and the simulated Azure without asking either.
@@ -142,6 +165,9 @@ func (a *app) openServed(id image.Identity) (*session, error) {
 	}
 	s.kind, s.where = cloudServed, "the simulated Azure at "+base
 	s.dial = rehearsalDialer(sim.RemoteGuests(client, base))
+	s.addresses(func(ctx context.Context, address string) (sim.Address, bool, error) {
+		return sim.RemoteOutside(ctx, client, base, address)
+	})
 	s.close = client.CloseIdleConnections
 	return s, nil
 }
@@ -231,6 +257,10 @@ func (a *app) openEmbedded(id image.Identity, scenario string) (s *session, err 
 	}
 	s.kind, s.where, s.sim, s.host = cloudEmbedded, "no Azure sign-in is used: "+where, az, config.Machines
 	s.dial = rehearsalDialer(az.GuestDial)
+	s.addresses(func(_ context.Context, address string) (sim.Address, bool, error) {
+		a, ok := az.Outside(address)
+		return a, ok, nil
+	})
 	s.close = func() {
 		az.Close()
 		if s.host != nil {

@@ -25,10 +25,14 @@ func (a *app) checkAhead(ctx context.Context, r *template.Result, ready []*prepa
 	lists := make([]diag.List, len(ready))
 	denied := make([]bool, len(ready))
 	begun := time.Now()
+	asked := map[*session]*engine.Asked{}
+	for _, p := range ready {
+		asked[p.session] = &engine.Asked{}
+	}
 	var wg sync.WaitGroup
 	for i, p := range ready {
 		wg.Go(func() {
-			f := engine.Preflight{Cloud: p.session.cloud, Img: p.img, Facts: facts[i], Plan: p.plan}
+			f := engine.Preflight{Cloud: p.session.cloud, Img: p.img, Facts: facts[i], Plan: p.plan, Asked: asked[p.session]}
 			if righter, ok := engineOf(p.img).(engine.Righter); ok {
 				f.Rights = righter.Rights(p.plan, facts[i])
 			}

@@ -108,10 +108,14 @@ func (a *app) prepare(ctx context.Context, path string, t *templateFlags, r *tem
 	facts := make([]image.Facts, len(out))
 	lists := make([]diag.List, len(out))
 	errs := make([]error, len(out))
+	asked := map[*session]*engine.Asked{}
+	for _, p := range out {
+		asked[p.session] = &engine.Asked{}
+	}
 	var wg sync.WaitGroup
 	for i, p := range out {
 		wg.Go(func() {
-			facts[i], lists[i], errs[i] = image.Resolve(ctx, p.img, engine.Catalog{Cloud: p.session.cloud}, image.ResolveOptions{Replace: force})
+			facts[i], lists[i], errs[i] = image.Resolve(ctx, p.img, engine.Catalog{Cloud: p.session.cloud, Asked: asked[p.session]}, image.ResolveOptions{Replace: force})
 		})
 	}
 	wg.Wait()

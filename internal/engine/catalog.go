@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ingot/internal/azure"
@@ -10,7 +11,10 @@ import (
 )
 
 // Catalog answers image.Resolve's questions from Azure.
-type Catalog struct{ Cloud *azure.Client }
+type Catalog struct {
+	Cloud *azure.Client
+	Asked *Asked // what other images' questions have been answered with; nil: each asks for itself
+}
 
 var _ image.Catalog = Catalog{}
 
@@ -23,17 +27,24 @@ func notFound(err error) error {
 }
 
 func (c Catalog) Whoami(ctx context.Context) (subscription, tenant, objectID string, err error) {
-	subscription, tenant, objectID, _, err = c.Cloud.Whoami(ctx)
-	return subscription, tenant, objectID, err
+	who, err := ask(c.Asked, func() (who [3]string, err error) {
+		who[0], who[1], who[2], _, err = c.Cloud.Whoami(ctx)
+		return who, err
+	}, "whoami")
+	return who[0], who[1], who[2], err
 }
 
 func (c Catalog) MarketplaceVersions(ctx context.Context, location, publisher, offer, sku string) ([]string, error) {
-	v, err := c.Cloud.MarketplaceVersions(ctx, location, publisher, offer, sku)
-	return v, notFound(err)
+	v, err := ask(c.Asked, func() ([]string, error) {
+		return c.Cloud.MarketplaceVersions(ctx, location, publisher, offer, sku)
+	}, "versions", location, publisher, offer, sku)
+	return slices.Clone(v), notFound(err)
 }
 
 func (c Catalog) MarketplaceImage(ctx context.Context, location, publisher, offer, sku, version string) (image.Base, error) {
-	m, err := c.Cloud.MarketplaceImage(ctx, location, publisher, offer, sku, version)
+	m, err := ask(c.Asked, func() (azure.MarketplaceImage, error) {
+		return c.Cloud.MarketplaceImage(ctx, location, publisher, offer, sku, version)
+	}, "image", location, publisher, offer, sku, version)
 	if err != nil {
 		return image.Base{}, notFound(err)
 	}
@@ -93,12 +104,12 @@ func (c Catalog) ManagedImage(ctx context.Context, group, name string) (image.Ba
 }
 
 func (c Catalog) GroupLocation(ctx context.Context, group string) (string, error) {
-	g, err := c.Cloud.GetGroup(ctx, group)
+	g, err := ask(c.Asked, func() (azure.Group, error) { return c.Cloud.GetGroup(ctx, group) }, "group", group)
 	return g.Location, notFound(err)
 }
 
 func (c Catalog) VMSize(ctx context.Context, location, size string) (image.Size, error) {
-	s, err := c.Cloud.VMSize(ctx, location, size)
+	s, err := ask(c.Asked, func() (azure.Size, error) { return c.Cloud.VMSize(ctx, location, size) }, "size", location, size)
 	return image.Size{Name: s.Name, Family: s.Family, VCPUs: s.VCPUs, MemoryMB: s.MemoryMB, Generations: s.Generations, Restrictions: s.Restrictions, Confidential: s.Confidential,
 		Controllers: s.Controllers, LowPriority: s.LowPriority, Premium: s.Premium, Accelerated: s.Accelerated, HostEncrypts: s.HostEncrypts}, notFound(err)
 }

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"ingot/internal/azure"
@@ -39,4 +40,9 @@ type Env struct {
 	Clock   plan.Clock
 	// Wait returns when a person says to go on, at a breakpoint; nil: nobody can be asked.
 	Wait func(ctx context.Context, note string) error
+	// HTTP fetches scripts and files from their addresses; nil: as this machine's environment says (HTTPS_PROXY).
+	HTTP *http.Client
+	// StandIn is asked before something is fetched: where it says why an address cannot be reached from here, content is used in place of what is
+	// there, and its checksum is not checked. Nil, as it is with the real Azure: everything is fetched.
+	StandIn func(ctx context.Context, address string) (content, why string, err error)
 }

@@ -27,6 +27,8 @@ type Preflight struct {
 	Rights []Right
 	// Name is what people call the identity.
 	Name string
+	// Asked is what was answered to the checks of other images; nil: each asks for itself.
+	Asked *Asked
 }
 
 // Findings are all problems found, each with its remedy. What cannot be asked is a warning: a build may succeed without.
@@ -34,6 +36,7 @@ type Preflight struct {
 func (p Preflight) Findings(ctx context.Context) (l diag.List, denied bool) {
 	checks := []func(context.Context) (diag.List, error){p.providers, p.quota, p.network, p.policies, p.locks, p.vault}
 	others := len(checks)
+	checks = append(checks, p.denyAssignments)
 	rights := Compact(append(slices.Clone(p.Rights), LookupRights(p.Img, p.Facts)...))
 	for _, scope := range scopes(rights) {
 		checks = append(checks, func(ctx context.Context) (diag.List, error) { return p.permissions(ctx, scope, rights) })
@@ -80,7 +83,7 @@ func scopes(rights []Right) (out []string) {
 
 // permissions holds what the plan needs at a scope against what the identity has there.
 func (p Preflight) permissions(ctx context.Context, scope string, rights []Right) (l diag.List, err error) {
-	have, err := p.Cloud.Permissions(ctx, scope)
+	have, err := ask(p.Asked, func() ([]azure.Permission, error) { return p.Cloud.Permissions(ctx, scope) }, "permissions", scope)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +147,7 @@ func Namespaces(p *plan.Plan) []string {
 
 func (p Preflight) providers(ctx context.Context) (l diag.List, err error) {
 	for _, ns := range Namespaces(p.Plan) {
-		state, err := p.Cloud.Registered(ctx, ns)
+		state, err := ask(p.Asked, func() (string, error) { return p.Cloud.Registered(ctx, ns) }, "registered", ns)
 		if err != nil {
 			return l, err
 		}
@@ -160,7 +163,7 @@ func (p Preflight) quota(ctx context.Context) (l diag.List, err error) {
 	if p.Facts.Size.VCPUs == 0 {
 		return nil, nil
 	}
-	usages, err := p.Cloud.Usages(ctx, p.Facts.Location)
+	usages, err := ask(p.Asked, func() ([]azure.Usage, error) { return p.Cloud.Usages(ctx, p.Facts.Location) }, "usages", p.Facts.Location)
 	if err != nil {
 		return nil, err
 	}
@@ -324,7 +327,10 @@ func (p Preflight) policies(ctx context.Context) (l diag.List, err error) {
 			continue
 		}
 		wg.Go(func() {
-			denials, err := p.Cloud.Denials(ctx, scope, typ, "ingot-"+p.Plan.Run, p.Facts.Location, tags)
+			// No policy goes by a run's own id: one answer holds for all.
+			denials, err := ask(p.Asked, func() ([]azure.Denial, error) {
+				return p.Cloud.Denials(ctx, scope, typ, "ingot-"+p.Plan.Run, p.Facts.Location, tags)
+			}, "policies", scope, typ, p.Facts.Location, fmt.Sprint(p.Img.Tags))
 			mu.Lock()
 			defer mu.Unlock()
 			first = cmp.Or(first, err)
@@ -355,7 +361,7 @@ func mapKeys[V any](m map[string]V) func(func(string) bool) {
 // locks finds what keeps a build from making or removing its things.
 func (p Preflight) locks(ctx context.Context) (l diag.List, err error) {
 	sub := "/subscriptions/" + p.Facts.Subscription
-	locks, err := p.Cloud.Locks(ctx)
+	locks, err := ask(p.Asked, func() ([]azure.Lock, error) { return p.Cloud.Locks(ctx) }, "locks")
 	if err != nil {
 		return nil, err
 	}
@@ -415,13 +421,17 @@ func (p Preflight) vault(ctx context.Context) (l diag.List, err error) {
 	if !v.RBAC {
 		var missing []string
 		have := v.Secrets[strings.ToLower(p.Facts.ObjectID)]
-		for _, need := range []string{"get", "set", "delete"} {
+		needs := []string{"get", "set", "delete"}
+		if p.Img.Machine.KeyVault.SecretName != "" { // others may use it, as a list of its versions tells; and a name that is only deleted cannot be used again
+			needs = append(needs, "list", "purge")
+		}
+		for _, need := range needs {
 			if !slices.Contains(have, need) && !slices.Contains(have, "all") {
 				missing = append(missing, need)
 			}
 		}
 		if len(missing) > 0 {
-			l.Errorf(p.Img.Pos, fmt.Sprintf("az keyvault set-policy --name %s --object-id %s --secret-permissions get set delete", name, p.Facts.ObjectID),
+			l.Errorf(p.Img.Pos, fmt.Sprintf("az keyvault set-policy --name %s --object-id %s --secret-permissions %s", name, p.Facts.ObjectID, strings.Join(needs, " ")),
 				"%s has no access policy in key vault %s to %s secrets", p.who(), name, strings.Join(missing, ", "))
 		}
 		return l, nil

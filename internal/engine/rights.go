@@ -77,7 +77,7 @@ func PreflightRights(f image.Facts) []Right {
 	sub := "/subscriptions/" + f.Subscription
 	const what = "check before the build begins"
 	var out []Right
-	for _, a := range []string{"Microsoft.Authorization/permissions/read", "Microsoft.Authorization/locks/read", "Microsoft.Compute/locations/usages/read",
+	for _, a := range []string{"Microsoft.Authorization/permissions/read", "Microsoft.Authorization/locks/read", "Microsoft.Authorization/denyAssignments/read", "Microsoft.Compute/locations/usages/read",
 		"Microsoft.PolicyInsights/checkPolicyRestrictions/read", "Microsoft.Resources/subscriptions/providers/read"} {
 		out = append(out, Right{Action: a, Scope: sub, For: what})
 	}

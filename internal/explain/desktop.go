@@ -1,6 +1,9 @@
 package explain
 
-const learnAgent = "Microsoft Learn, Troubleshoot Azure Virtual Desktop Agent issues: https://learn.microsoft.com/azure/virtual-desktop/troubleshoot-agent"
+const (
+	learnAgent  = "Microsoft Learn, Troubleshoot Azure Virtual Desktop Agent issues: https://learn.microsoft.com/azure/virtual-desktop/troubleshoot-agent"
+	learnHealth = "Microsoft Learn, Session host statuses and health checks: https://learn.microsoft.com/azure/virtual-desktop/session-host-status-health-checks"
+)
 
 // desktop is what a session host's agent says in the Application log (source WVD-Agent, mostly event 3277), and the DSC that installs it.
 func desktop() []Entry {
@@ -71,5 +74,49 @@ func desktop() []Entry {
 			Cause:   "the image was taken of a registered session host: the agent in it believes to be registered, and does nothing",
 			Fix:     "uninstall the agent and boot loader before sysprep, and delete HKLM\\SOFTWARE\\Microsoft\\RDInfraAgent",
 			Command: `Get-Package *RemoteDesktop*,"Remote Desktop*" | Uninstall-Package -Force`, Source: learnGolden},
+		{ID: "avd-not-registered",
+			Line:    []string{`isregistered.{0,40}\b0\b`},
+			Cause:   "the agent is installed and not registered: the token has expired, or it had none",
+			Fix:     "make a new token, put it into RegistrationToken under HKLM\\SOFTWARE\\Microsoft\\RDInfraAgent, and restart RDAgentBootLoader",
+			Command: newToken, Source: "Microsoft Learn, Session host VM configuration: https://learn.microsoft.com/azure/virtual-desktop/troubleshoot-vm-configuration"},
+		{ID: "avd-stack-missing",
+			Line:    []string{`o_reverse_connect_stack_failure`, `reverse_connect.{0,40}(fail|error)`},
+			Cause:   "the side-by-side stack is not installed on the host, or does not work",
+			Fix:     "qwinsta must show rdp-sxs; reinstall the stack, or make the host anew",
+			Command: "qwinsta", Source: "Microsoft Learn, Session host VM configuration: https://learn.microsoft.com/azure/virtual-desktop/troubleshoot-vm-configuration"},
+		{ID: "avd-no-host",
+			Line:    []string{`could not find any sessionhost available`, `connectionfailednohealthyrdshavailable`, `no available resources.{0,80}(session host|desktop)`, `connectionfailedpersonaldesktop\w+`, `connectionfailedvmprovisioning\w*`},
+			Cause:   "the pool has no host that takes a session: none is registered, none is on and healthy, all are full or in drain mode",
+			Fix:     "start hosts, allow new sessions, raise the session limit, and look at the hosts' health",
+			Command: "az desktopvirtualization sessionhost list --resource-group <group> --host-pool-name <host pool> --query \"[].{name:name,status:status,new:allowNewSession}\" --output table", Source: "GitHub, MicrosoftDocs/azure-docs#30001; " + learnAgent},
+		{ID: "avd-health-domain",
+			Line:    []string{`domain(trust|joined|reachable)(health)?check`},
+			With:    []string{`fail|error|unhealthy|needs assistance|unavailable`},
+			Cause:   "the host's health check finds its domain not joined, not reachable or not trusted; a host joined to Entra ID alone shows this where the pool expects a domain",
+			Fix:     "join the host to the domain that the pool is of, or test DNS and the ports to a domain controller",
+			Command: "dsregcmd /status", Source: learnHealth},
+		{ID: "avd-health",
+			Line:    []string{`(urlsaccessible|sxsstacklistener|monitoringagent|appattach|supportedencryption|metadataservice|webrtcredirector|tokenvalidity)(health)?check`},
+			With:    []string{`fail|error|unhealthy|needs assistance|unavailable`},
+			Cause:   "a health check of the session host fails; its name says which: addresses, listener of the stack, monitoring agent, metadata service",
+			Fix:     "let the host reach the required addresses (WVDAgentUrlTool lists those it cannot), and 169.254.169.254 and 168.63.129.16 without a proxy",
+			Command: `& "C:\Program Files\Microsoft RDInfra\RDAgent_<version>\WVDAgentUrlTool.exe"`, Source: learnHealth, General: true},
+		{ID: "avd-name-taken",
+			Line:    []string{`name_already_registered`},
+			Cause:   "the pool has a session host of this name already, from the machine that had it before",
+			Fix:     "remove the old session host from the pool, then register again",
+			Command: "az desktopvirtualization sessionhost delete --resource-group <group> --host-pool-name <host pool> --name <host> --force true", Source: learnAgent},
+		{ID: "avd-app-group",
+			Line:    []string{`(remoteapp|application) ?group.{0,160}(already|cannot|can't|not) .{0,60}(assigned|personal|type)`, `not authorized to use (any|this) (resource|desktop|workspace)`},
+			With:    []string{`host ?pool|workspace|desktopvirtualization|avd|wvd`},
+			Cause:   "the application group does not fit the pool (a personal pool has desktops only), or the user is not assigned to it",
+			Fix:     "assign the user to the group, with Desktop Virtualization User",
+			Command: `az role assignment create --assignee <user> --role "Desktop Virtualization User" --scope <id of the application group>`, Source: learnAgent},
+		{ID: "avd-fslogix-attach",
+			Line:    []string{`(frxsvc|fslogix|frx).{0,240}(failed to (attach|open|create|mount)|errorcode set to|status ?: ?0x0*[1-9a-f])`, `loadprofile (failed|error).{0,120}`},
+			With:    []string{`fslogix|frx`},
+			Cause:   "FSLogix cannot attach the user's profile: the share is not reachable or the user has no rights on it (5, 67, 53), or the disk is in use by another session (32, 33)",
+			Fix:     "test the share as that user, assign Storage File Data SMB Share Contributor, and see that the user has no second session",
+			Command: `Get-Content "C:\ProgramData\FSLogix\Logs\Profile\*.log" -Tail 60`, Source: "Microsoft Learn, FSLogix error codes: https://learn.microsoft.com/fslogix/troubleshooting-error-codes"},
 	}
 }

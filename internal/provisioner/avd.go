@@ -58,10 +58,8 @@ const (
 	// (https://learn.microsoft.com/powershell/module/microsoft.powershell.utility/invoke-webrequest?view=powershell-5.1).
 	avdPrompt     = "It calls Invoke-WebRequest without -UseBasicParsing, which Windows has asked about since December 2025: nobody answers."
 	avdPrompted   = "Ingot sets that switch for it."
-	avdNewest     = "What it installs is the newest of the day: two builds may differ."
 	avdEncoding   = "Windows PowerShell misreads its Bokmål: the file has no byte order mark."
 	avdEncoded    = "Ingot gives it one."
-	avdRecreates  = "It makes the registry key anew, and values that were there are gone."
 	avdRecreated  = "Put it before what sets those."
 	avdDownloaded = "A download that fails only prints an error."
 )
@@ -76,7 +74,7 @@ var avdScripts = [...]AVDScript{
 		Earlier: []string{"5d80ed2122fcb163d7778735c2101b11fce0f960fd8dd25aec38479212214cf4"}, Removes: true,
 		Effect: "Adds Visio and Project, or installs Microsoft 365 apps without the ones named, with the Office Deployment Tool.",
 		Defect: "It does not look at the exit code of the installation.", Done: "Ingot looks whether the product is registered.",
-		Advice: "finds the Office Deployment Tool by reading Microsoft's download page, and installs the newest Office: it breaks when the page changes, and two builds may differ", failed: avdException},
+		Advice: "finds the Office Deployment Tool by reading Microsoft's download page, and installs the newest Office: it breaks when the page changes, and two builds may differ"},
 	{Name: "disable_auto_updates", ID: "disableAutoUpdates", File: "DisableAutoUpdates.ps1", SHA256: "eafd5e46c628b685f2061146550287255d75b7cea63f1e9dd29827c4ff7c3cb4",
 		Effect: "Stops automatic updates of Store applications, for MSIX app attach.",
 		Defect: `Its registry paths lack the colon (HKLM\…): it changes nothing, leaves files called HKLM\… and exits with 0. HKCU would be SYSTEM's.`,
@@ -99,7 +97,7 @@ var avdScripts = [...]AVDScript{
 		Defect: avdHides + " " + avdPrompt + ` It leaves C:\mmr with an installer, subscribes to the insider ring, and makes the browser's policy key anew.`,
 		Done:   avdPrompted + ` It fails on what is printed, reads the policies back and removes C:\mmr. ` + avdRecreated, Advice: "downloads the newest host of the day and does not look at an installer's exit code", failed: avdException},
 	{Name: "rdp_shortpath", ID: "configureRdpShortpath", File: "RDPShortpath.ps1", SHA256: "24e9821ddcc63aceba2682286d03cd7042bcadcf08a74fb0a30a1a1cd0cbf910",
-		Effect: "RDP Shortpath for managed networks: UDP port 3390 and its firewall rule.", Defect: avdHides, Done: avdChecked + " So is the firewall rule.", failed: avdRegistry + `|Cannot create firewall rule`},
+		Effect: "RDP Shortpath for managed networks: UDP port 3390 and its firewall rule.", Defect: avdHides, Done: avdChecked + " It looks for the firewall rule, too.", failed: avdRegistry + `|Cannot create firewall rule`},
 	{Name: "remove_appx_packages", ID: "removeAppxPackages", File: "RemoveAppxPackages.ps1", SHA256: "422b4c7b961f4d8b4216f126d8f38b00da583748b2d65b835504c1e9a07b0ece", Removes: true,
 		Effect: "Removes applications, the provisioned ones and those of users.", Defect: "A package that cannot be removed is passed over.", Done: "Ingot looks whether it is provisioned still.", failed: `Failed to remove Appx Package`},
 	{Name: "screen_capture_protection", ID: "screenCaptureProtection", File: "ScreenCaptureProtection.ps1", SHA256: "d8f55ce805123e3519ab373a5fc2c02bf85635717f320a4dfcabab46fb1ecb5e",
@@ -123,7 +121,7 @@ var avdScripts = [...]AVDScript{
 		Defect: `It reads its settings from the newest state of another repository. ` + avdDownloaded + ` DiskCleanup deletes C:\Windows\Temp, the build's own folder with it.`,
 		Done:   `Ingot has it read them at one commit (` + vdotCommit[:12] + `), fails on such errors and spares that folder.`,
 		failed: `Optimizations - Scheduled tasks - |Disabling / Removing Windows Media Player - |Invalid Path|File not found`, fatal: "Invoke-WebRequest",
-		edits: [][2]string{{"/Virtual-Desktop-Optimization-Tool/main/2009/", "/Virtual-Desktop-Optimization-Tool/" + vdotCommit + "/2009/"}, {`$env:windir\Temp\* -Recurse -Force -ErrorAction SilentlyContinue -Exclude packer*.ps1`, `$env:windir\Temp\* -Recurse -Force -ErrorAction SilentlyContinue -Exclude packer*.ps1, ingot-*`}}},
+		edits: [][2]string{{"/Virtual-Desktop-Optimization-Tool/main/2009/", "/Virtual-Desktop-Optimization-Tool/" + vdotCommit + "/2009/"}, {"-Exclude packer*.ps1", "-Exclude packer*.ps1, ingot-*"}}},
 	{Name: "windows_update", ID: "windowsUpdate", Update: true, Restart: 10 * time.Minute, Effect: "Windows Update and a restart. There is no script behind it."},
 }
 
@@ -175,50 +173,55 @@ func avdAt(uri string) (s *AVDScript, ref string) {
 
 var commitForm = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
 
-// BuiltIn tells the known defects of one of Azure Virtual Desktop's own scripts, by its address or file name; sum is the checksum that the
+// BuiltIn tells what is wrong with one of Azure Virtual Desktop's own scripts, by its address or file name; sum is the checksum that the
 // template has of it, or "".
 func BuiltIn(uri, sum string) []Finding {
-	out := builtIn(uri, sum)
-	if s, _ := avdAt(uri); s != nil && s.hides() && s.Name != "windows_optimization" {
-		return append([]Finding{s.Hides()}, out...)
+	s, _ := avdAt(uri)
+	if s == nil {
+		return nil
+	}
+	return append(s.Defects(), builtIn(uri, sum)...)
+}
+
+// builtIn judges the address alone.
+func builtIn(uri, sum string) (out []Finding) {
+	s, ref := avdAt(uri)
+	if s == nil || ref == "" {
+		return nil
+	}
+	right := "write " + s.URL() + " with sha256Checksum " + s.SHA256 + "; or " + s.Instead()
+	branch := !commitForm.MatchString(ref)
+	if branch {
+		out = append(out, Finding{1, s.File + " is named on the " + ref + " branch, where files are changed in place: its checksum breaks, or the build changes", right})
+	}
+	switch ours := ref == AVDCommit; {
+	case (branch || ours) && slices.Contains(s.Earlier, sum):
+		out = append(out, Finding{1, "sha256Checksum is that of an earlier " + s.File + ": the build fails when it is fetched", right})
+	case ours && sum != "" && sum != s.SHA256:
+		out = append(out, Finding{1, "sha256Checksum is not that of " + s.File + " at this commit: the build fails when it is fetched", right})
 	}
 	return out
 }
 
-// builtIn are the defects of a script that is only copied: how it is run is another provisioner's.
-func builtIn(uri, sum string) []Finding {
-	s, ref := avdAt(uri)
-	if s == nil {
-		return nil
-	}
-	instead := s.Instead()
-	var out []Finding
+// Defects are what is wrong with the script where nothing around it makes up for it.
+func (s *AVDScript) Defects() (out []Finding) {
+	add := func(summary string) { out = append(out, Finding{1, s.File + summary, s.Instead()}) }
 	switch s.Name {
 	case "disable_auto_updates":
-		out = append(out, Finding{1, `DisableAutoUpdates.ps1 does nothing: its registry paths lack the colon (HKLM\…), and it reports success`, instead})
+		add(` does nothing: its registry paths lack the colon (HKLM\…), and it reports success`)
 	case "windows_optimization":
-		out = append(out, Finding{1, "WindowsOptimization.ps1 downloads its configuration from the newest state of another repository while it runs: two builds may differ", instead})
+		add(" downloads its configuration from the newest state of another repository while it runs: two builds may differ")
 	case "admin_sysprep":
-		out = append(out, Finding{1, `AdminSysPrep.ps1 makes an empty C:\DeprovisioningScript.ps1 where there is none, as on a machine of one's own, and that would be run in place of sysprep`, instead})
+		add(` makes an empty C:\DeprovisioningScript.ps1 where there is none, as on a machine of one's own, and that would be run in place of sysprep`)
+	case "configure_office_apps": // it throws what it caught
 	default:
-		if s.Advice != "" {
-			out = append(out, Finding{1, s.File + " " + s.Advice, instead})
-		}
+		out = append(out, Finding{1, s.File + " catches every exception and prints it: a failed step looks green", s.Instead() + `; or look for "Exception occur" and "Cannot add the registry key" in the log`})
+	}
+	if s.Advice != "" {
+		add(" " + s.Advice)
 	}
 	if s.web {
-		out = append(out, Finding{1, s.File + " calls Invoke-WebRequest without -UseBasicParsing: Windows PowerShell with the updates of December 2025 asks whether to go on (CVE-2025-54100), and nobody answers", instead})
-	}
-	switch pinned := s.URL(); {
-	case ref == "":
-	case !commitForm.MatchString(ref):
-		out = append(out, Finding{1, s.File + " is named on the " + ref + " branch, where files are changed in place: its checksum breaks, or the build changes", "write " + pinned + " with sha256Checksum " + s.SHA256 + "; or " + instead})
-		fallthrough
-	case ref == AVDCommit:
-		if slices.Contains(s.Earlier, sum) {
-			out = append(out, Finding{1, "sha256Checksum is that of an earlier " + s.File + ": the build fails when it is fetched", "write " + pinned + " with sha256Checksum " + s.SHA256 + "; or " + instead})
-		} else if ref == AVDCommit && sum != "" && sum != s.SHA256 {
-			out = append(out, Finding{1, "sha256Checksum is not that of " + s.File + " at this commit: the build fails when it is fetched", "write " + s.SHA256})
-		}
+		add(" calls Invoke-WebRequest without -UseBasicParsing: Windows PowerShell with the updates of December 2025 asks whether to go on (CVE-2025-54100), and nobody answers")
 	}
 	return out
 }
@@ -228,24 +231,13 @@ func (s *AVDScript) Instead() string {
 	return `use avd_customizer "` + s.Name + `" in an .ingot.hcl file beside the template in its place`
 }
 
-// Hides is the finding about a script whose failure nobody notices.
-func (s *AVDScript) Hides() Finding {
-	return Finding{1, s.File + " catches every exception and prints it: a failed step looks green", s.Instead() + `; or look for "Exception occur" and "Cannot add the registry key" in the log`}
-}
-
-// hides reports whether a failure of the script would pass: ConfigureOfficeApps.ps1 alone throws what it caught, AdminSysPrep.ps1 catches
-// nothing, and of DisableAutoUpdates.ps1 worse is said.
-func (s *AVDScript) hides() bool {
-	return s.Name != "configure_office_apps" && s.Name != "admin_sysprep" && s.Name != "disable_auto_updates"
-}
-
 // AVDStep is what a provisioner has to do with the scripts: it copies one (Copies), or it runs one, from its address or from where it was
 // copied to.
 type AVDStep struct {
 	Script  *AVDScript
 	Copies  bool
 	Path    string // where it is copied to
-	Checked bool   // it fails when the script has failed
+	Checked bool   // it is run by Ingot's own lines, which make up for the script's defects
 }
 
 // AVDStepOf judges one provisioner; copies are the scripts copied before it. It reports false for one that has nothing to do with them.
@@ -268,6 +260,3 @@ func AVDStepOf(settings Settings, copies []AVDStep) (AVDStep, bool) {
 	}
 	return AVDStep{}, false
 }
-
-// Hidden reports whether a failure in the step would pass unnoticed.
-func (s AVDStep) Hidden() bool { return !s.Copies && !s.Checked && s.Script.hides() }

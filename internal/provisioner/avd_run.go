@@ -60,11 +60,16 @@ const avdFails = "if ($wrong.Count -gt 0) {"
 func (c *AVDCall) lines() []string {
 	s := c.Script
 	out := append([]string{}, c.Before...)
-	out = append(out, "$file = "+psQuote(s.path()), "$wrong = New-Object System.Collections.Generic.List[string]", "$said = New-Object System.Collections.Generic.List[string]", "$text = [IO.File]::ReadAllText($file)")
+	out = append(out, "$file = "+psQuote(s.path()), "$wrong = New-Object System.Collections.Generic.List[string]")
+	if len(c.Said) > 0 {
+		out = append(out, "$said = New-Object System.Collections.Generic.List[string]")
+	}
+	out = append(out, "$text = [IO.File]::ReadAllText($file)")
 	for _, e := range s.edits {
 		out = append(out, "if (-not $text.Contains("+psQuote(e[0])+")) { 'avd_customizer "+s.Name+": this is not the script that it was made for'; exit 1 }", "$text = $text.Replace("+psQuote(e[0])+", "+psQuote(e[1])+")")
 	}
-	out = append(out, "[IO.File]::WriteAllText($file, $text, (New-Object System.Text.UTF8Encoding $true))")
+	// No line begins with a bracket: in a deployment template that would be an expression.
+	out = append(out, "$null = [IO.File]::WriteAllText($file, $text, (New-Object System.Text.UTF8Encoding $true))")
 	if s.web {
 		out = append(out, "$global:PSDefaultParameterValues['Invoke-WebRequest:UseBasicParsing'] = $true")
 	}
@@ -80,7 +85,10 @@ func (c *AVDCall) lines() []string {
 		}
 		call += " -" + a.Name + " " + value
 	}
-	out = append(out, "$global:LASTEXITCODE = 0", "try {", "    "+call+" *>&1 | ForEach-Object {", `        $line = "$_"`, "        $line", "        $said.Add($line)")
+	out = append(out, "$global:LASTEXITCODE = 0", "try {", "    "+call+" *>&1 | ForEach-Object {", `        $line = "$_"`, "        $line")
+	if len(c.Said) > 0 {
+		out = append(out, "        $said.Add($line)")
+	}
 	if s.failed != "" {
 		out = append(out, "        if ($line -match "+psQuote(s.failed)+") { $wrong.Add($line) }")
 	}

@@ -1,6 +1,9 @@
 package provisioner
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -88,8 +91,67 @@ func TestAVDWrapper(t *testing.T) {
 		// A converted template has these steps by themselves: they are known, and known to be sound.
 		copied, ok := AVDStepOf(steps[0].Settings.(*File), nil)
 		run, ran := AVDStepOf(steps[1].Settings.(*PowerShell), []AVDStep{copied})
-		if !ok || !ran || !copied.Copies || run.Script.Name != s.Name || run.Hidden() || len(Scan(text)) > 0 || RunsSysprep(steps[1].Settings.(*PowerShell)) {
+		if !ok || !ran || !copied.Copies || run.Script.Name != s.Name || !run.Checked || len(Scan(text)) > 0 || RunsSysprep(steps[1].Settings.(*PowerShell)) {
 			t.Errorf("%s: %+v %+v %v", s.Name, copied, run, Scan(text))
 		}
+	}
+}
+
+// TestAVDScriptsAsTheyAre holds what is said of the scripts against the scripts themselves: checksums, what they print when they fail, what is
+// replaced in them, whether they delete C:\AVDImage.
+func TestAVDScriptsAsTheyAre(t *testing.T) {
+	dir := os.Getenv("INGOT_RDS_TEMPLATES")
+	if dir == "" {
+		t.Skip("INGOT_RDS_TEMPLATES names no checkout of Azure/RDS-Templates at " + AVDCommit)
+	}
+	removes := 0
+	for _, s := range AVDScripts() {
+		if s.File == "" {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, avdFolder, s.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(raw)
+		if sumOf(text) != s.SHA256 {
+			t.Errorf("%s has the checksum %s", s.File, sumOf(text))
+		}
+		var printed strings.Builder
+		prompts := false
+		for line := range strings.Lines(text) {
+			if strings.Contains(line, "Write-Host") {
+				printed.WriteString(line)
+			}
+			prompts = prompts || strings.Contains(line, "Invoke-WebRequest") && !strings.Contains(line, "-UseBasicParsing")
+		}
+		for part := range strings.SplitSeq(s.failed, "|") {
+			if !regexp.MustCompile("(?i)" + part).MatchString(printed.String()) {
+				t.Errorf("%s never prints %s", s.File, part)
+			}
+		}
+		for part := range strings.SplitSeq(s.fatal, "|") {
+			if !strings.Contains(strings.ToLower(text), strings.ToLower(part)) {
+				t.Errorf("%s never calls %s", s.File, part)
+			}
+		}
+		if strings.Contains(text, "Remove-Item -Path $templateFilePathFolder") != s.Removes || prompts != s.web {
+			t.Errorf("%s: removes %v, prompts %v", s.File, !s.Removes, prompts)
+		}
+		if s.Removes {
+			removes++
+		}
+		for _, e := range s.edits {
+			if !strings.Contains(text, e[0]) {
+				t.Errorf("%s does not hold %s", s.File, e[0])
+			}
+			text = strings.ReplaceAll(text, e[0], e[1])
+		}
+		if found := powershell.Check(text, powershell.Options{}); len(found) > 0 {
+			t.Errorf("%s, changed: %+v", s.File, found)
+		}
+	}
+	if removes != 9 {
+		t.Errorf("%d of them delete C:\\AVDImage", removes)
 	}
 }

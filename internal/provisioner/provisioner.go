@@ -220,6 +220,8 @@ type Env struct {
 	Wait func(ctx context.Context, note string) error
 	// HTTP fetches what is at an address; nil: as this machine's environment says (HTTPS_PROXY).
 	HTTP *http.Client
+	// StandIn is asked first: what it gives with a reason is used in place of what is at an address, unchecked; nil: everything is fetched.
+	StandIn StandIn
 	// Pinned is the SHA-256 of what was at an address when the build began, or ""; nil: not known.
 	Pinned func(address image.Text) string
 }

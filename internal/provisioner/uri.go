@@ -171,6 +171,29 @@ func Fetch(ctx context.Context, client *http.Client, clock communicator.Clock, u
 	}
 }
 
+// StandIn gives content in place of what is at an address, and why that cannot be reached; "" for one that is to be fetched.
+type StandIn func(ctx context.Context, address string) (content, why string, err error)
+
+// FetchOr is Fetch, unless something stands in for what is at the address: that is written to w, no checksum is checked or returned, and notice
+// says so.
+func FetchOr(ctx context.Context, standIn StandIn, client *http.Client, clock communicator.Clock, u URI, w Restartable) (sum string, size int64, notice string, err error) {
+	if standIn != nil {
+		content, why, err := standIn(ctx, u.Address.Reveal())
+		if err != nil {
+			return "", 0, "", fmt.Errorf("cannot fetch %s: %w", shown(u.Address), err)
+		}
+		if why != "" {
+			if err := w.Reset(); err != nil {
+				return "", 0, "", fmt.Errorf("cannot fetch %s: %w", shown(u.Address), err)
+			}
+			n, err := io.WriteString(w, content)
+			return "", int64(n), shown(u.Address) + " is not fetched and its SHA-256 not checked: " + why, err
+		}
+	}
+	sum, size, err = Fetch(ctx, client, clock, u, w)
+	return sum, size, "", err
+}
+
 // Restartable is written to, from the beginning again after Reset.
 type Restartable interface {
 	io.Writer
@@ -280,8 +303,12 @@ func (e *Env) pin(u URI) URI {
 func (e *Env) fetchScript(ctx context.Context, u URI) (string, error) {
 	var m memory
 	e.progress("fetching %s", nameAt(u.Address))
-	if _, _, err := Fetch(ctx, e.HTTP, e.Clock, e.pin(u), &m); err != nil {
+	_, _, notice, err := FetchOr(ctx, e.StandIn, e.HTTP, e.Clock, e.pin(u), &m)
+	if err != nil {
 		return "", err
+	}
+	if notice != "" {
+		e.progress("a stand-in is used for %s", nameAt(u.Address))
 	}
 	if head := bytes.ToLower(bytes.TrimSpace(m.Bytes()[:min(m.Len(), 256)])); bytes.HasPrefix(head, []byte("<!doctype html")) || bytes.HasPrefix(head, []byte("<html")) {
 		return "", fmt.Errorf("cannot run %s: what is there is a web page, not a script; on GitHub, take the address behind Raw", shown(u.Address))
@@ -299,9 +326,12 @@ func (e *Env) fetchFile(ctx context.Context, u URI, dest string) error {
 	defer f.Close()           //nolint:errcheck // only read after it was written
 	name := nameAt(u.Address)
 	e.progress("fetching %s", name)
-	_, size, err := Fetch(ctx, e.HTTP, e.Clock, e.pin(u), temporary{f})
+	_, size, notice, err := FetchOr(ctx, e.StandIn, e.HTTP, e.Clock, e.pin(u), temporary{f})
 	if err != nil {
 		return err
+	}
+	if notice != "" {
+		e.progress("a stand-in is used for %s", name)
 	}
 	e.progress("uploading %s", name)
 	// Without the temporary file's own permissions, which are its owner's only.

@@ -1,8 +1,10 @@
 package provisioner
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -138,6 +140,37 @@ func TestAddressesChecked(t *testing.T) {
 	} {
 		if c.got != c.want {
 			t.Errorf("%q, want %q", c.got, c.want)
+		}
+	}
+}
+
+// TestStandIn: what stands in is used unchecked and says so; without a reason the address is fetched and checked.
+func TestStandIn(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "there") }))
+	defer s.Close()
+	u := URI{Address: image.Plain(s.URL + "/x.ps1?sig=test-secret-not-real"), SHA256: sumOf("elsewhere")}
+	for _, c := range []struct {
+		standIn             StandIn
+		sum                 string
+		text, notice, wrong string
+	}{
+		{func(context.Context, string) (string, string, error) { return "instead", "because", nil }, u.SHA256, "instead", s.URL + "/x.ps1 is not fetched and its SHA-256 not checked: because", ""},
+		{func(context.Context, string) (string, string, error) { return "instead", "", nil }, u.SHA256, "", "", "its SHA-256 is " + sumOf("there")},
+		{nil, u.SHA256, "", "", "its SHA-256 is " + sumOf("there")},
+		{nil, sumOf("there"), "there", "", ""},
+		{func(context.Context, string) (string, string, error) { return "", "", errors.New("asked in vain") }, "", "", "", "cannot fetch " + s.URL + "/x.ps1: asked in vain"},
+	} {
+		var m memory
+		u.SHA256 = c.sum
+		sum, size, notice, err := FetchOr(t.Context(), c.standIn, s.Client(), nil, u, &m)
+		if c.wrong != "" {
+			if err == nil || !strings.Contains(err.Error(), c.wrong) || strings.Contains(err.Error(), "test-secret-not-real") {
+				t.Errorf("%v, want %s", err, c.wrong)
+			}
+			continue
+		}
+		if err != nil || m.String() != c.text || size != int64(len(c.text)) || notice != c.notice || (sum == "") != (notice != "") {
+			t.Errorf("%q %d %q %q %v, want %q %q", m.String(), size, sum, notice, err, c.text, c.notice)
 		}
 	}
 }

@@ -32,20 +32,15 @@ func (w *Azure) fetchAddress(who *principal, at string) (data []byte, known bool
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, true, failed("the address is not one of http or https")
 	}
-	if s := w.cfg.Scenario; s != nil {
-		if a, ok := s.Addresses[at]; ok {
-			if a.Status >= 300 {
-				return nil, true, failed(fmt.Sprintf("unexpected status code %d", a.Status))
-			}
-			if a.Base64 == "" {
-				return []byte(a.Content), true, nil
-			}
-			raw, err := base64.StdEncoding.DecodeString(a.Base64)
-			if err != nil {
-				return nil, true, failed("the scenario's base64 is none")
-			}
-			return raw, true, nil
+	if a, ok := w.Outside(at); ok {
+		if a.Status >= 300 {
+			return nil, true, failed(fmt.Sprintf("unexpected status code %d", a.Status))
 		}
+		raw, err := a.Bytes()
+		if err != nil {
+			return nil, true, failed("the scenario's base64 is none")
+		}
+		return raw, true, nil
 	}
 	host := strings.ToLower(u.Hostname())
 	own := strings.HasSuffix(host, ".blob.storage.localhost") || host == "localhost" || host == "127.0.0.1"

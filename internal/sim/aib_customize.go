@@ -151,7 +151,7 @@ func defaultSysprep() string {
 		"  if ($imageState -eq 'IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE') { break }",
 		"  Start-Sleep -s 5",
 		"}",
-		"Write-Output '>>> Sysprep complete ...'"), "\r\n")
+		"Write-Output '>>> Sysprep complete ...'", ""), "\r\n")
 }
 
 // framed is inline PowerShell as Packer's provisioner runs it: an uncaught error is 1, the last program's code is the script's.

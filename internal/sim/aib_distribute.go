@@ -150,13 +150,14 @@ func (x *imageRun) begin(t *target) *refusal {
 
 // arrive waits until a target is there.
 func (x *imageRun) arrive(t *target) *refusal {
-	for t.version != nil {
+	pause := 20 * time.Millisecond
+	for ; t.version != nil; pause = min(2*pause, 5*time.Second) {
 		done := false
 		bad := x.locked(func() *refusal { done = t.version.status != "InProgress"; return t.version.err })
 		if bad != nil || done {
 			return bad
 		}
-		if !x.pause(time.Second) { // it goes on without us, and may still appear: azure-image-builder.md 4.1, row 14
+		if !x.pause(pause) { // it goes on without us, and may still appear: azure-image-builder.md 4.1, row 14
 			return refuse(400, "InternalOperationError", "Error publishing MDI to Azure Compute Gallery: context deadline exceeded")
 		}
 	}

@@ -116,7 +116,7 @@ func TestImageBuilderCustomizers(t *testing.T) {
 		log       []string
 	}{
 		"inline": {customize: steps(ps("Write-Host hello", "Set-Content C:\\a.txt 'x'")), file: `C:\a.txt`, holds: "x\r\n",
-			log: []string{"[INFO] (telemetry) Starting provisioner powershell", "ui:     azure-arm: hello", "[INFO] (telemetry) ending powershell", "IMAGE_STATE_UNDEPLOYABLE", "(telemetry) Finalizing.", "PACKER Done exporting Packer logs to Azure Storage."}},
+			log: []string{"[INFO] (telemetry) Starting provisioner powershell", "ui:     azure-arm: hello", "[INFO] (telemetry) ending powershell", "azure-arm: IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE", "(telemetry) Finalizing.", "PACKER Done exporting Packer logs to Azure Storage."}},
 		"the order counts": {customize: steps(ps("Set-Content C:\\a.txt '1'"), ps("Set-Content C:\\a.txt '2'")), file: `C:\a.txt`, holds: "2\r\n"},
 		"the first failure ends it": {customize: steps(ps("exit 3"), ps("Set-Content C:\\a.txt '2'")), state: "Failed",
 			log: []string{"ui error: ==> azure-arm: Provisioning step had errors", "errored after", "Script exited with non-zero exit status: 3. Allowed exit codes are: [0]"}},

@@ -21,7 +21,9 @@ func factory(t *testing.T, s *Scenario) (w *world, template string) {
 
 func factoryWith(t *testing.T, c Config) (w *world, template string) {
 	t.Helper()
-	c.Clock = NewVirtualClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	if c.Clock == nil {
+		c.Clock = NewVirtualClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	}
 	w = newWorld(t, c)
 	w.group()
 	w.must("PUT", "Microsoft.Compute/galleries/g", `{"location":"westeurope"}`)

@@ -31,7 +31,7 @@ func (w *Azure) authorization(q *request, scope string, rest []string) *reply {
 		}
 		return failed(refuse(404, "ResourceNotFound", "The Resource '"+scope[strings.LastIndex(strings.ToLower(scope), "/providers/")+len("/providers/"):]+"' under resource group '"+group+"' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix"))
 	}
-	typ := map[string]string{"roledefinitions": roleType, "roleassignments": assignmentType, "locks": lockType, "policyassignments": policyAssignmentType,
+	typ := map[string]string{"roledefinitions": roleType, "roleassignments": assignmentType, "locks": lockType, "denyassignments": denyType, "policyassignments": policyAssignmentType,
 		"policydefinitions": policyType, "permissions": "Microsoft.Authorization/permissions"}[strings.ToLower(rest[0])]
 	if typ == "" {
 		return w.unknown(q)
@@ -54,6 +54,8 @@ func (w *Azure) authorization(q *request, scope string, rest []string) *reply {
 		return w.roleAssignments(q, scope, id, name)
 	case lockType:
 		return w.locks(q, scope, id, name)
+	case denyType:
+		return w.denyAssignments(q, scope, id, name)
 	case policyType, policyAssignmentType:
 		return w.policies(q, typ, scope, id, name)
 	}

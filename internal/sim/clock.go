@@ -61,7 +61,8 @@ func (c ScaledClock) Sleep(ctx context.Context, d time.Duration) error {
 // VirtualClock is for a simulation inside one process: its time stands still while anything happens and jumps to the next
 // sleeper when nothing does. What happens over real sockets cannot be seen by it, so "nothing" is a short real time without
 // a call of the clock; a jump over more than two minutes, which is never the pace of a poll but somebody's time limit, waits
-// longer, so that a machine under load does not run into limits.
+// longer and for a process that does not work either, so that a machine under load, or with hundreds of builds on it, does not run
+// into limits.
 type VirtualClock struct {
 	mu       sync.Mutex
 	now      time.Time
@@ -75,6 +76,10 @@ const (
 	quiet     = 2 * time.Millisecond
 	quietLong = 300 * time.Millisecond
 	longJump  = 2 * time.Minute
+	// idle is the part of the time that a process in which nothing happens may use a processor for: this clock's own looks do.
+	idle = 0.1
+	// windows is how many times quietLong a process that works all the time, at who knows what, is waited for.
+	windows = 30
 )
 
 // NewVirtualClock starts at a time.
@@ -132,7 +137,8 @@ func (c *VirtualClock) Sleep(ctx context.Context, d time.Duration) error {
 // pump moves the time while anybody sleeps.
 func (c *VirtualClock) pump() {
 	var seen uint64
-	still := time.Duration(0)
+	still, since := time.Duration(0), time.Duration(0) // since: what the process had worked when it became still
+	waited := 0
 	for {
 		c.mu.Lock()
 		if len(c.sleepers) == 0 {
@@ -142,10 +148,16 @@ func (c *VirtualClock) pump() {
 		}
 		if c.calls != seen || c.holds > 0 {
 			seen, still = c.calls, 0
+			since, _ = worked() // 0, as later, where it cannot be told
+			waited = 0
 		}
 		need := quiet
 		if c.sleepers[0].at.Sub(c.now) > longJump {
 			need = quietLong
+		}
+		if did, ok := worked(); ok && need == quietLong && still >= need && waited < windows && float64(did-since) > idle*float64(still) {
+			still, since = 0, did
+			waited++
 		}
 		if still >= need {
 			c.now = c.sleepers[0].at

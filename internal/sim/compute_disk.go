@@ -237,7 +237,7 @@ func resizeDisk(r *resource, p, sku map[string]any) {
 		name = "Standard_LRS"
 	}
 	if name != "" {
-		tier, _, _ := strings.Cut(name, "_")
+		tier, _, _ := strings.Cut(strings.Replace(name, "UltraSSD", "Ultra", 1), "_")
 		r.sku = map[string]any{"name": name, "tier": tier}
 	}
 }

@@ -150,6 +150,9 @@ func checkVM(w *Azure, in ask) *refusal {
 	if bad := checkDataDisks(w, in, size.disks); bad != nil {
 		return bad
 	}
+	if mapping(p, "storageProfile", "imageReference") == nil {
+		return refuse(501, "SimulatorNotImplemented", "The simulated Azure makes machines of images, not of disks that are there already or of blobs.")
+	}
 	c, generation, security, plan, _, bad := w.source(mapping(p, "storageProfile", "imageReference"), in.location)
 	if bad != nil {
 		return bad

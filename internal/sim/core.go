@@ -93,7 +93,7 @@ type Azure struct {
 	faults     []*activeFault
 	throttles  map[string]*bucket
 	calls      ring
-	winrm      atomic.Int64 // requests to WinRM listeners of guests
+	winrm      atomic.Int64      // requests to WinRM listeners of guests
 	caller     netip.Addr        // this computer's address, where it is not the loopback one
 	guests     map[string]string // "address:port" -> the listener on loopback
 	seeding    bool
@@ -177,19 +177,23 @@ type kind struct {
 	drop  func(w *Azure, r *resource) *refusal          // may it be deleted?
 	gone  func(w *Azure, r *resource)                   // it has been
 
-	parting   bool   // DELETE of a sync one answers with the document
-	sync      bool   // PUT and DELETE are done when they answer
-	fresh     int    // status of a sync PUT that made something; 0 is 200
-	atOnce    bool   // PUT is done when it answers, DELETE is not
-	put202    bool   // PUT answers 202 with Azure-AsyncOperation and Location, as disks do
-	creating  string // provisioningState meanwhile; default Creating
-	opPath    string // "operations", "DiskOperations", "capsOperations"
+	since     map[string]string // properties that older api-versions do not show, with the first that does
+	quiet     bool              // a new one of a sync kind is answered without a Location
+	parting   bool              // DELETE of a sync one answers with the document
+	sync      bool              // PUT and DELETE are done when they answer
+	fresh     int               // status of a sync PUT that made something; 0 is 200
+	atOnce    bool              // PUT is done when it answers, DELETE is not
+	put202    bool              // PUT answers 202 with Azure-AsyncOperation and Location, as disks do
+	bare202   bool              // and that without name, id and type, which are not settled yet
+	creating  string            // provisioningState meanwhile; default Creating
+	opPath    string            // "operations", "DiskOperations", "capsOperations"
 	takes     func(w *Azure, r *resource, creating bool) time.Duration
 	takesAway string // latency kind of the deletion
 	actions   map[string]action
-	patch     bool                                                    // PATCH may change properties
-	locates   bool                                                    // a new one answers 202 with Location alone, a change 200, as storage accounts do
-	update    func(w *Azure, q *request, k *kind, r *resource) *reply // PATCH of more than tags
+	children  map[string]func(w *Azure, q *request, r *resource) *reply // GET …/name of a resource that is no resource itself
+	patch     bool                                                      // PATCH may change properties
+	locates   bool                                                      // a new one answers 202 with Location alone, a change 200, as storage accounts do
+	update    func(w *Azure, q *request, k *kind, r *resource) *reply   // PATCH of more than tags
 }
 
 // action is POST …/name.

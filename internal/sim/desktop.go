@@ -47,11 +47,6 @@ func desktopKinds() []kind {
 // fillDesktop makes a document of what was sent and the values that the service shows for what was not.
 func fillDesktop(defaults map[string]any) func(*Azure, *resource, ask) {
 	return func(w *Azure, r *resource, in ask) {
-		now := w.clock.Now().UTC().Format("2006-01-02T15:04:05.999Z")
-		made := now
-		if system := mapping(r.extra, "systemData"); system != nil {
-			made = text(system, "createdAt")
-		}
 		old := r.props
 		r.props = copyMap(mapping(in.body, "properties"))
 		if r.props == nil {
@@ -74,15 +69,11 @@ func fillDesktop(defaults map[string]any) func(*Azure, *resource, ask) {
 		if r.props["objectId"] == nil {
 			r.props["objectId"] = w.uuid()
 		}
-		who := "simulated"
-		if in.who != nil {
-			who = in.who.Name
-		}
 		kind := in.body["kind"]
 		if t := text(r.props, "applicationGroupType"); t != "" {
 			kind = t
 		}
-		r.extra = map[string]any{"kind": kind, "systemData": map[string]any{"createdBy": who, "createdByType": "Application", "createdAt": made, "lastModifiedBy": who, "lastModifiedByType": "Application", "lastModifiedAt": now}}
+		r.extra = map[string]any{"kind": kind, "systemData": systemDataOf(mapping(r.extra, "systemData"), in.who, w.clock.Now())}
 		if r.typ == hostPoolType {
 			r.extra["identity"] = in.body["identity"]
 			info := mapping(r.props, "registrationInfo")

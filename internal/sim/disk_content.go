@@ -102,7 +102,7 @@ func imageDataDisks(c content) []any {
 func versionDataDisks(c content) []any {
 	out := []any{}
 	for _, d := range c.data {
-		out = append(out, map[string]any{"lun": d.Lun, "sizeInGB": d.GB, "hostCaching": d.Caching, "source": map[string]any{}})
+		out = append(out, map[string]any{"lun": d.Lun, "sizeInGB": d.GB, "hostCaching": d.Caching})
 	}
 	return out
 }

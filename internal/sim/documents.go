@@ -25,6 +25,11 @@ func (w *Azure) resource(q *request, sub string, parts []string) *reply {
 		act = segments[len(segments)-1]
 		k = w.kinds[strings.ToLower(strings.Join(types[:len(types)-1], "/"))]
 	}
+	if g := w.find(groupID); g != nil && strings.EqualFold(namespace, "Microsoft.Network") {
+		if out := w.securityRules(q, g, segments); out != nil {
+			return out
+		}
+	}
 	if k == nil {
 		return w.unknown(q)
 	}
@@ -78,7 +83,7 @@ func (w *Azure) resource(q *request, sub string, parts []string) *reply {
 		if old == nil {
 			return failed(w.notFound(id, k))
 		}
-		return &reply{status: 200, body: w.show(k, old, q.query.Get("$expand"))}
+		return &reply{status: 200, body: k.asOf(q, w.show(k, old, q.query.Get("$expand")))}
 	case http.MethodPut:
 		if group.deleting {
 			return failed(refuse(409, "ResourceGroupBeingDeleted", "The resource group '"+group.name+"' is in deprovisioning state and cannot perform this operation."))
@@ -177,6 +182,16 @@ func (w *Azure) show(k *kind, r *resource, expand string) map[string]any {
 	return b
 }
 
+// asOf takes from a document what the api-version that was asked for does not know.
+func (k *kind) asOf(q *request, b map[string]any) map[string]any {
+	for name, first := range k.since {
+		if q.query.Get("api-version") < first {
+			delete(mapping(b, "properties"), name)
+		}
+	}
+	return b
+}
+
 // tracked reports whether a type's resources have a region of their own: those below a provider, and the gallery's.
 func tracked(typ string) bool {
 	low := strings.ToLower(typ)
@@ -217,7 +232,7 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	}
 	k.fill(w, r, in)
 	written := func() map[string]any {
-		b := w.show(k, r, "")
+		b := k.asOf(q, w.show(k, r, ""))
 		if k.told != nil {
 			k.told(w, r, b)
 		}
@@ -231,6 +246,9 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 			}
 		}
 		if k.fresh != 0 && old == nil {
+			if k.quiet {
+				return &reply{status: k.fresh, body: written()}
+			}
 			return &reply{status: k.fresh, header: map[string]string{"Location": r.id}, body: written()}
 		}
 		return &reply{status: 200, body: written()} // vaults answer 200 for a new one too (azure-protocol.md 2.1)
@@ -258,6 +276,20 @@ func (w *Azure) put(q *request, k *kind, id string, old *resource) *reply {
 	out := &reply{status: status, header: w.async(q, o, k.put202), body: written()}
 	if k.put202 {
 		out.status = 202
+	}
+	if k.put202 && old == nil { // recorded: what is not done yet shows what was asked for and nothing that follows from it
+		b := mapping(out.body)
+		p := copyMap(mapping(q.body, "properties"))
+		p["provisioningState"] = r.state
+		b["properties"] = p
+		if sku := mapping(q.body, "sku"); sku != nil {
+			b["sku"] = deepCopy(sku)
+		}
+	}
+	if k.bare202 {
+		for _, key := range []string{"id", "name", "type"} {
+			delete(mapping(out.body), key)
+		}
 	}
 	if k.locates {
 		h := w.async(q, o, true)
@@ -342,6 +374,17 @@ func (w *Azure) post(q *request, k *kind, id, name string) *reply {
 	}
 	if q.method == http.MethodGet && strings.EqualFold(name, "instanceView") && r != nil && k.typ == vmType {
 		return &reply{status: 200, body: w.instanceView(r)}
+	}
+	for n, f := range k.children {
+		if strings.EqualFold(n, name) && q.method == http.MethodGet {
+			if bad := w.authorize(q.who, k.typ+"/"+n+"/read", id); bad != nil {
+				return failed(bad)
+			}
+			if r == nil {
+				return failed(w.notFound(id, k))
+			}
+			return f(w, q, r)
+		}
 	}
 	if !known || q.method != http.MethodPost {
 		return w.unknown(q)

@@ -426,7 +426,14 @@ func (w *Azure) follow(q *request, id string) *reply {
 		if result { // as recorded: every answer there names itself again, the last one of a deletion its operation too
 			h["Location"] = q.base + q.path + "?api-version=" + q.query.Get("api-version")
 		}
+		vault := map[string]any{"createdDateTime": stampVault(o.start), "status": "NotStarted"} // recorded
 		switch {
+		case o.status == "InProgress" && o.provider == "Microsoft.KeyVault":
+			w.retryAfter(h, 5)
+			return &reply{status: 202, header: h, body: vault}
+		case o.provider == "Microsoft.KeyVault" && o.err == nil:
+			vault["lastActionDateTime"], vault["status"] = stampVault(o.end), "Succeeded"
+			return &reply{status: 200, body: vault}
 		case o.status == "InProgress":
 			w.retryAfter(h, 10)
 			return &reply{status: 202, header: h}
@@ -474,6 +481,8 @@ func (w *Azure) follow(q *request, id string) *reply {
 	}
 	return &reply{status: 200, header: h, body: body}
 }
+
+func stampVault(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.0000000+00:00") }
 

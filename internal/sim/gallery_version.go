@@ -61,6 +61,9 @@ func fillDefinition(_ *Azure, r *resource, in ask) {
 	if text(r.props, "architecture") == "" {
 		r.props["architecture"] = "x64"
 	}
+	if m, ok := r.props["disallowed"].(map[string]any); ok && len(m) == 0 {
+		delete(r.props, "disallowed") // recorded: nothing of an empty one is shown
+	}
 }
 
 var versionName = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
@@ -242,8 +245,8 @@ func fillVersion(w *Azure, r *resource, in ask) {
 			delete(data.regions, name)
 		}
 	}
-	if storage := mapping(p, "storageProfile"); storage != nil && storage["osDiskImage"] == nil {
-		storage["osDiskImage"] = map[string]any{"hostCaching": "ReadWrite", "source": map[string]any{}}
+	if storage := mapping(p, "storageProfile"); storage != nil && storage["osDiskImage"] == nil && in.old != nil {
+		storage["osDiskImage"] = field(r.props, "storageProfile", "osDiskImage")
 	}
 	p["safetyProfile"] = map[string]any{"allowDeletionOfReplicatedLocations": true, "reportedForPolicyViolation": false}
 	r.props = p
@@ -260,7 +263,12 @@ func takesVersion(w *Azure, r *resource, _ bool) time.Duration {
 func doneVersion(w *Azure, r *resource) *refusal {
 	data := r.aux.(*versionData)
 	return w.whole(&data.content, func() *refusal {
-		if d := mapping(r.props, "storageProfile", "osDiskImage"); d != nil {
+		if storage := mapping(r.props, "storageProfile"); storage != nil { // recorded: not shown before it is there
+			if mapping(storage, "osDiskImage") == nil {
+				storage["osDiskImage"] = map[string]any{"source": map[string]any{}}
+			}
+			d := mapping(storage, "osDiskImage")
+			fill(d, map[string]any{"hostCaching": "ReadWrite"})
 			d["sizeInGB"] = data.content.sizeGB()
 		}
 		if list := versionDataDisks(data.content); len(list) > 0 {

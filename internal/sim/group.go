@@ -178,7 +178,7 @@ func filterOf(text string) (func(*resource) bool, *refusal) {
 func (w *Azure) locations(sub string) *reply {
 	var out []any
 	for _, r := range regions() {
-		out = append(out, map[string]any{"id": "/subscriptions/" + sub + "/locations/" + r.name, "name": r.name, "type": "Region", "displayName": r.display, "regionalDisplayName": r.display})
+		out = append(out, r.body(sub))
 	}
 	return &reply{status: 200, body: map[string]any{"value": out}}
 }

@@ -42,7 +42,9 @@ func shelf() []marketImage {
 // extensionImages answers publishers/P/artifacttypes/vmextension/types[/T/versions[/V]]: the extensions that can be installed
 // (rest/api/compute/virtual-machine-extension-images). A publisher without any has an empty list.
 func extensionImages(root string, location string, path []string) *reply {
-	entry := func(name, id string) map[string]any { return map[string]any{"location": location, "name": name, "id": id} }
+	entry := func(name, id string) map[string]any {
+		return map[string]any{"location": location, "name": name, "id": id}
+	}
 	list, found := []any{}, false
 	for _, h := range handlers() {
 		if !strings.EqualFold(h.publisher, path[0]) {

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"strings"
 )
 
@@ -21,8 +22,13 @@ func builtInPolicies() map[string]map[string]any {
 			"policyRule": map[string]any{"if": map[string]any{"allOf": []any{map[string]any{"field": "location", "notIn": "[parameters('listOfAllowedLocations')]"}, map[string]any{"field": "location", "notEquals": "global"}}}, "then": map[string]any{"effect": "deny"}}},
 		"871b6d14-10aa-478d-b590-94f262ecfa99": {"displayName": "Require a tag on resources", "policyType": "BuiltIn", "mode": "Indexed", "parameters": map[string]any{"tagName": map[string]any{"type": "String"}},
 			"policyRule": map[string]any{"if": map[string]any{"field": "[concat('tags[', parameters('tagName'), ']')]", "exists": "false"}, "then": map[string]any{"effect": "deny"}}},
+		"06a78e20-9358-41c9-923c-fb736d382a4d": {"displayName": "Audit VMs that do not use managed disks", "policyType": "BuiltIn", "mode": "All",
+			"policyRule": map[string]any{"if": map[string]any{"allOf": []any{map[string]any{"field": "type", "equals": "Microsoft.Compute/virtualMachines"}, map[string]any{"field": "Microsoft.Compute/virtualMachines/osDisk.uri", "exists": "True"}}}, "then": map[string]any{"effect": "audit"}}},
 	}
 }
+
+// unknownBuiltIn tells an id of Azure's own definitions and initiatives that is not among those above.
+var unknownBuiltIn = regexp.MustCompile(`(?i)^/providers/Microsoft\.Authorization/policy(Set)?Definitions/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 // policies are definitions and assignments of Azure Policy; each PUT answers 201, each deletion the document (recorded).
 func (w *Azure) policies(q *request, typ, scope, id, name string) *reply {
@@ -31,6 +37,7 @@ func (w *Azure) policies(q *request, typ, scope, id, name string) *reply {
 		for k, v := range r.extra {
 			b[k] = v
 		}
+		showIdentityOf(w, r, b)
 		return b
 	}
 	builtIn := func(id string) map[string]any {
@@ -38,7 +45,8 @@ func (w *Azure) policies(q *request, typ, scope, id, name string) *reply {
 		if p == nil || typ != policyType {
 			return nil
 		}
-		return map[string]any{"id": "/providers/" + policyType + "/" + id, "type": policyType, "name": id, "properties": p}
+		return map[string]any{"id": "/providers/" + policyType + "/" + id, "type": policyType, "name": id,
+			"properties": merged(map[string]any{"description": p["displayName"], "metadata": map[string]any{"version": "1.0.0", "category": "General"}, "parameters": map[string]any{}}, p)}
 	}
 	if q.method == http.MethodGet && name == "" {
 		out := []any{}
@@ -58,7 +66,7 @@ func (w *Azure) policies(q *request, typ, scope, id, name string) *reply {
 	r := w.find(id)
 	switch {
 	case name == "":
-	case q.method == http.MethodGet && builtIn(name) != nil:
+	case q.method == http.MethodGet && scope == "" && builtIn(name) != nil: // recorded: below a subscription they are not found
 		return &reply{status: 200, body: builtIn(name)}
 	case q.method == http.MethodGet && r == nil:
 		what, code := "definition", "PolicyDefinitionNotFound"
@@ -90,7 +98,12 @@ func (w *Azure) policies(q *request, typ, scope, id, name string) *reply {
 				p["mode"] = "Indexed"
 			}
 		} else {
-			if w.policyRule(text(p, "policyDefinitionId")) == nil {
+			switch of := text(p, "policyDefinitionId"); {
+			case w.policyRule(of) != nil:
+			case unknownBuiltIn.MatchString(of) && text(p, "enforcementMode") == "DoNotEnforce": // whatever it says, it denies nothing
+			case unknownBuiltIn.MatchString(of):
+				return failed(refuse(501, "SimulatorNotImplemented", "The simulated Azure does not know what the built-in policy "+lastPart(of)+" says."))
+			default:
 				return failed(refuse(404, "PolicyDefinitionNotFound", "The policy definition '"+lastPart(text(p, "policyDefinitionId"))+"' could not be found."))
 			}
 			p["scope"] = scope
@@ -102,7 +115,7 @@ func (w *Azure) policies(q *request, typ, scope, id, name string) *reply {
 			r = w.place(id, typ, "")
 		}
 		r.props = p
-		r.extra = map[string]any{}
+		r.extra = map[string]any{"systemData": systemDataOf(mapping(r.extra, "systemData"), q.who, w.clock.Now())}
 		for _, k := range []string{"identity", "location"} {
 			if v := q.body[k]; v != nil {
 				r.extra[k] = v

@@ -41,16 +41,26 @@ func (w *Azure) provider(q *request, sub string, rest []string) *reply {
 	for _, r := range regions() {
 		places = append(places, r.display)
 	}
-	for _, typ := range append([]string{assignmentType, roleType, lockType, policyType, policyAssignmentType, groupType}, w.kindTypes()...) {
+	for _, typ := range append([]string{assignmentType, roleType, lockType, denyType, policyType, policyAssignmentType, groupType}, w.kindTypes()...) {
 		ns, name, _ := strings.Cut(typ, "/")
-		seen[ns] = append(seen[ns], map[string]any{"resourceType": name, "locations": places, "apiVersions": apiVersions(ns), "defaultApiVersion": apiVersions(ns)[0], "capabilities": "None"})
+		entry := map[string]any{"resourceType": name, "locations": places, "apiVersions": apiVersions(ns), "defaultApiVersion": apiVersions(ns)[0], "capabilities": "None"}
+		if strings.Count(name, "/") == 0 && (ns == "Microsoft.Network" || ns == "Microsoft.Compute" || ns == "Microsoft.Storage") { // the versions that Azure Stack Hub's profiles pin (recorded)
+			entry["apiProfiles"] = []any{map[string]any{"profileVersion": "2018-03-01-hybrid", "apiVersion": "2017-10-01"}, map[string]any{"profileVersion": "2019-03-01-hybrid", "apiVersion": "2017-10-01"}}
+			entry["capabilities"] = "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, SupportsTags, SupportsLocation"
+		}
+		seen[ns] = append(seen[ns], entry)
 	}
+	apps := providerApplications()
 	show := func(ns string) map[string]any {
 		policy := "RegistrationRequired"
 		if ns == "Microsoft.Authorization" || ns == "Microsoft.Resources" {
 			policy = "RegistrationFree"
 		}
-		return map[string]any{"id": at + "/providers/" + ns, "namespace": ns, "registrationState": w.registration(ns), "registrationPolicy": policy, "resourceTypes": seen[ns]}
+		b := map[string]any{"id": at + "/providers/" + ns, "namespace": ns, "registrationState": w.registration(ns), "registrationPolicy": policy, "resourceTypes": seen[ns]}
+		if a := apps[ns]; a != nil {
+			b["authorizations"] = a
+		}
+		return b
 	}
 	var names []string
 	for ns := range seen {
@@ -84,6 +94,21 @@ func (w *Azure) provider(q *request, sub string, rest []string) *reply {
 		return &reply{status: 200, body: show(names[i])}
 	}
 	return w.unknown(q)
+}
+
+// providerApplications are the service principals that some providers act as, with the roles that they have (recorded: the first two of each).
+func providerApplications() map[string][]any {
+	of := func(pairs ...string) (out []any) {
+		for i := 0; i+1 < len(pairs); i += 2 {
+			out = append(out, map[string]any{"applicationId": pairs[i], "roleDefinitionId": pairs[i+1]})
+		}
+		return out
+	}
+	network := of("b4ca0290-4e73-4e31-ade0-c82ecfaabf6a", "18363e25-ff21-4159-ae8d-7dfecb5bd001", "40c49ff3-c6ae-436d-b28e-b8e268841980", "d4d2d679-cce0-429d-9a3b-17118c035f66")
+	network = append(network, map[string]any{"applicationId": "6d057c82-a784-47ae-8d12-ca7b38cf06b4", "roleDefinitionId": "c27dd31e-c1e5-4ab0-93e1-a12ba34f182e", "managedByRoleDefinitionId": "82e8942a-bcb6-444a-b1c4-31a3ea463a7d"})
+	return map[string][]any{"Microsoft.Network": network,
+		"Microsoft.Compute": of("60e6cd67-9c8c-4951-9b3c-23c25a2169af", "e4770acb-272e-4dc8-87f3-12f44a612224", "a303894e-f1d8-4a37-bf10-67aa654a0596", "903ac751-8ad5-4e5a-bfc2-5e49f450a241"),
+		"Microsoft.Storage": of("a6aa9161-5291-40bb-8c5c-923b567bee3b", "070ab87f-0efc-4423-b18b-756f3bdb0236", "05d97c70-cb7c-4e66-8138-d5ca7c59d206", "3185b772-d635-455a-8d37-0a41169c8cf9")}
 }
 
 // kindTypes are the resource types that are simulated, sorted.

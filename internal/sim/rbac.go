@@ -76,7 +76,12 @@ func matchAny(patterns []string, action string) bool {
 	return false
 }
 
+// may reports whether a role allows it and no deny assignment forbids it.
 func (w *Azure) may(p *principal, action, scope string) bool {
+	return w.granted(p, action, scope) && w.denial(p, action, scope, false) == nil
+}
+
+func (w *Azure) granted(p *principal, action, scope string) bool {
 	for _, g := range w.grants(p) {
 		if covers(g.scope, scope) && g.role.allows(action) {
 			return true
@@ -89,7 +94,7 @@ func (w *Azure) may(p *principal, action, scope string) bool {
 func (w *Azure) mayData(p *principal, action, scope string) bool {
 	for _, g := range w.grants(p) {
 		if covers(g.scope, scope) && matchAny(g.role.DataActions, action) && !matchAny(g.role.NotDataActions, action) {
-			return true
+			return w.denial(p, action, scope, true) == nil
 		}
 	}
 	return false
@@ -99,6 +104,11 @@ func (w *Azure) mayData(p *principal, action, scope string) bool {
 func (w *Azure) authorize(p *principal, action, scope string) *refusal {
 	if w.may(p, action, scope) {
 		return nil
+	}
+	if w.granted(p, action, scope) {
+		d := w.denial(p, action, scope, false) // the words are from memory: no recording has them
+		return refuse(403, "DenyAssignmentAuthorizationFailed", "The client '"+p.ClientID+"' with object id '"+p.ObjectID+"' has permission to perform action '"+action+"' on scope '"+scope+
+			"'; however, the access is denied because of the deny assignment with name '"+text(d.props, "denyAssignmentName")+"' and Id '"+strings.ReplaceAll(d.name, "-", "")+"' at scope '"+text(d.props, "scope")+"'.")
 	}
 	return refuse(403, "AuthorizationFailed", "The client '"+p.ClientID+"' with object id '"+p.ObjectID+"' does not have authorization to perform action '"+action+"' over scope '"+scope+
 		"' or the scope is invalid. If access was recently granted, please refresh your credentials.")

@@ -218,6 +218,9 @@ func (w *Azure) control(method, path string, q url.Values, raw []byte) *reply {
 	switch {
 	case path == "/sim/guests":
 		return &reply{status: 200, body: map[string]any{"addr": w.guests[q.Get("addr")]}}
+	case path == "/sim/address":
+		a, ok := w.Outside(q.Get("url"))
+		return &reply{status: 200, body: outside{ok, a}}
 	case path == "/sim/serial":
 		log, ok := w.serialLog(q.Get("vm"))
 		if !ok {

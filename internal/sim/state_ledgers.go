@@ -203,7 +203,8 @@ type vaultJSON struct {
 	Since              time.Time
 	Policies           []any
 	Secrets, Deleted   map[string]secretJSON
-	Tags               map[string]any `json:",omitempty"`
+	Tags               map[string]any          `json:",omitempty"`
+	Objects            map[string]*vaultObject `json:",omitempty"`
 }
 
 type secretJSON struct {
@@ -233,7 +234,7 @@ func saveVault(w *Azure, key string) any {
 		}
 		return out
 	}
-	return vaultJSON{s.name, s.id, s.location, s.softDeleted, s.since, s.policies, list(s.secrets), list(s.deleted), s.tags}
+	return vaultJSON{s.name, s.id, s.location, s.softDeleted, s.since, s.policies, list(s.secrets), list(s.deleted), s.tags, s.objects}
 }
 
 func loadVault(w *Azure, key string, raw json.RawMessage) error {
@@ -252,7 +253,7 @@ func loadVault(w *Azure, key string, raw json.RawMessage) error {
 		}
 		return out
 	}
-	w.vaults[key] = &vaultStore{name: j.Name, id: j.ID, location: j.Location, softDeleted: j.SoftDeleted, since: j.Since, policies: j.Policies, secrets: list(j.Secrets), deleted: list(j.Deleted), tags: j.Tags}
+	w.vaults[key] = &vaultStore{name: j.Name, id: j.ID, location: j.Location, softDeleted: j.SoftDeleted, since: j.Since, policies: j.Policies, secrets: list(j.Secrets), deleted: list(j.Deleted), tags: j.Tags, objects: j.Objects}
 	return nil
 }
 

@@ -110,6 +110,9 @@ func untilOne(b *bucket, l Limit) int {
 func (w *Azure) tooMany(out *reply, seconds int) *reply {
 	out.header = map[string]string{}
 	w.retryAfter(out.header, seconds)
+	if w.cfg.Latency == NoLatency { // a bucket fills at its own pace, whatever else is over at once
+		out.header["retry-after-ms"] = strconv.Itoa(seconds * 1000)
+	}
 	return out
 }
 

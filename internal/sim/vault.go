@@ -19,7 +19,8 @@ type vaultStore struct {
 	softDeleted        bool
 	since              time.Time // it was deleted
 	policies           []any
-	tags               map[string]any // the resource's, when it was deleted
+	tags               map[string]any          // the resource's, when it was deleted
+	objects            map[string]*vaultObject // keys and certificates: "keys/name"
 }
 
 type secret struct {
@@ -37,7 +38,23 @@ func vaultKind() kind {
 	return kind{typ: vaultType, check: checkVault, fill: fillVault, sync: true, gone: goneVault, takesAway: "",
 		show: func(w *Azure, r *resource, b map[string]any) { // the port may be another one than when the vault was made
 			mapping(b, "properties")["vaultUri"] = "https://" + strings.ToLower(r.name) + ".vault.localhost" + w.port() + "/"
+			if b["systemData"] == nil { // a vault that was kept by an older version
+				b["systemData"] = systemDataOf(nil, nil, r.created)
+			}
 		}}
+}
+
+// systemDataOf is who made a resource and who changed it last, as its provider keeps it (github.com/Azure/azure-resource-manager-rpc).
+func systemDataOf(old map[string]any, who *principal, now time.Time) map[string]any {
+	at, name := now.UTC().Format("2006-01-02T15:04:05.999Z"), "simulated"
+	if who != nil {
+		name = who.Name
+	}
+	made, by := at, name
+	if t := text(old, "createdAt"); t != "" {
+		made, by = t, text(old, "createdBy")
+	}
+	return map[string]any{"createdBy": by, "createdByType": "Application", "createdAt": made, "lastModifiedBy": name, "lastModifiedByType": "Application", "lastModifiedAt": at}
 }
 
 func checkVault(w *Azure, in ask) *refusal {
@@ -70,6 +87,10 @@ func fillVault(w *Azure, r *resource, in ask) {
 		p["publicNetworkAccess"] = "Enabled"
 	}
 	r.props = p
+	if r.extra == nil {
+		r.extra = map[string]any{}
+	}
+	r.extra["systemData"] = systemDataOf(mapping(r.extra, "systemData"), in.who, w.clock.Now())
 	s := w.vaults[strings.ToLower(r.name)]
 	if s == nil {
 		s = &vaultStore{name: r.name, secrets: map[string]*secret{}, deleted: map[string]*secret{}}
@@ -174,10 +195,20 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 		return failed(refuse(404, "VaultNotFound", "The vault '"+name+"' was not found."))
 	}
 	parts := strings.Split(strings.Trim(path, "/"), "/")
+	if out := w.vaultObjects(r, s, who, parts, raw); out != nil {
+		return out
+	}
 	if len(parts) < 1 || parts[0] != "secrets" && parts[0] != "deletedsecrets" {
 		return failed(refuse(501, "SimulatorNotImplemented", "The simulated Key Vault does not know this operation: "+r.Method+" "+path))
 	}
-	right := map[string]string{http.MethodGet: "get", http.MethodPut: "set", http.MethodDelete: "delete"}[r.Method]
+	right := map[string]string{http.MethodGet: "get", http.MethodPut: "set", http.MethodPatch: "update", http.MethodPost: "recover", http.MethodDelete: "delete"}[r.Method]
+	act := ""
+	if len(parts) > 2 {
+		act = strings.ToLower(parts[2])
+	}
+	if act == "versions" {
+		right = "list"
+	}
 	if parts[0] == "deletedsecrets" && r.Method == http.MethodDelete {
 		right = "purge"
 	}
@@ -204,13 +235,13 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 		sort.Strings(names)
 		list := []any{}
 		for _, n := range names {
-			one := map[string]any{"id": root + kept[n].name}
+			one := kept[n].versions[len(kept[n].versions)-1].line(root + kept[n].name)
 			if parts[0] == "deletedsecrets" {
 				one["recoveryId"] = base + "/deletedsecrets/" + kept[n].name
 			}
 			list = append(list, one)
 		}
-		return &reply{status: 200, body: map[string]any{"value": list}}
+		return &reply{status: 200, body: map[string]any{"value": list, "nextLink": nil}}
 	case len(parts) == 1:
 		return failed(refuse(501, "SimulatorNotImplemented", "The simulated Key Vault does not know this operation: "+r.Method+" "+path))
 	case parts[0] == "deletedsecrets":
@@ -222,11 +253,46 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 			delete(s.deleted, strings.ToLower(parts[1]))
 			return &reply{status: 204}
 		}
+		if r.Method == http.MethodPost && act == "recover" {
+			delete(s.deleted, strings.ToLower(parts[1]))
+			s.secrets[strings.ToLower(parts[1])] = x
+			b := x.versions[len(x.versions)-1].show(root + x.name)
+			delete(b, "value")
+			return &reply{status: 200, body: b}
+		}
+		if r.Method != http.MethodGet || act != "" {
+			return failed(refuse(501, "SimulatorNotImplemented", "The simulated Key Vault does not know this operation: "+r.Method+" "+path))
+		}
 		return &reply{status: 200, body: map[string]any{"id": root + x.name, "recoveryId": base + "/deletedsecrets/" + x.name}}
 	}
 	key := strings.ToLower(parts[1])
 	x := s.secrets[key]
+	if x == nil && r.Method == http.MethodGet && s.objects["certificates/"+key] != nil {
+		return failed(refuse(501, "SimulatorNotImplemented", "The simulated Key Vault keeps no private keys: it cannot show the secret of certificate "+parts[1]+"."))
+	}
 	switch r.Method {
+	case http.MethodPatch:
+		if x == nil {
+			break
+		}
+		var in struct {
+			ContentType string
+			Attributes  map[string]any
+			Tags        any
+		}
+		v := x.version(act)
+		if v == nil || json.Unmarshal(raw, &in) != nil {
+			return failed(refuse(400, "BadParameter", "Property  has invalid value"))
+		}
+		v.attributes = merged(v.attributes, in.Attributes)
+		v.attributes["updated"] = w.clock.Now().Unix()
+		v.contentType = or(in.ContentType, v.contentType)
+		if in.Tags != nil {
+			v.tags = in.Tags
+		}
+		b := v.show(root + x.name)
+		delete(b, "value")
+		return &reply{status: 200, body: b}
 	case http.MethodPut:
 		if s.deleted[key] != nil {
 			out := failed(refuse(409, "Conflict", "Secret "+parts[1]+" is currently in a deleted but recoverable state, and its name cannot be reused; in this state, the secret can only be recovered or purged."))
@@ -247,17 +313,21 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 		if x == nil {
 			return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+parts[1]+" was not found in this key vault. If you recently deleted this secret you may be able to recover it using the correct recovery command."))
 		}
-		v := x.versions[len(x.versions)-1]
-		if len(parts) > 2 && parts[2] != "" {
-			v = nil
-			for _, o := range x.versions {
-				if strings.EqualFold(o.id, parts[2]) {
-					v = o
-				}
+		if act == "versions" {
+			list := []any{}
+			for _, v := range x.versions {
+				list = append(list, v.line(root+x.name+"/"+v.id))
 			}
-			if v == nil {
-				return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+parts[1]+"/"+parts[2]+" was not found in this key vault."))
-			}
+			return &reply{status: 200, body: map[string]any{"value": list, "nextLink": nil}}
+		}
+		v := x.version(act)
+		if v == nil {
+			return failed(refuse(404, "SecretNotFound", "A secret with (name/id) "+parts[1]+"/"+parts[2]+" was not found in this key vault."))
+		}
+		if on, ok := v.attributes["enabled"].(bool); ok && !on {
+			out := failed(refuse(403, "Forbidden", "Operation get is not allowed on a disabled secret."))
+			mapping(out.body, "error")["innererror"] = map[string]any{"code": "SecretDisabled"}
+			return out
 		}
 		return &reply{status: 200, body: v.show(root + x.name)}
 	case http.MethodDelete:
@@ -274,6 +344,27 @@ func (w *Azure) vaultSecrets(r *http.Request, name, path string, raw []byte) *re
 	return failed(refuse(501, "SimulatorNotImplemented", "The simulated Key Vault does not know this operation: "+r.Method+" "+path))
 }
 
+// version is one of a secret's, "" the newest; nil: there is none of that id.
+func (x *secret) version(id string) *secretVersion {
+	for _, v := range x.versions {
+		if strings.EqualFold(v.id, id) {
+			return v
+		}
+	}
+	if id != "" {
+		return nil
+	}
+	return x.versions[len(x.versions)-1]
+}
+
+// line is an entry of a list: everything but the value.
+func (v *secretVersion) line(id string) map[string]any {
+	b := v.show(id)
+	b["id"] = id
+	delete(b, "value")
+	return b
+}
+
 func (v *secretVersion) show(root string) map[string]any {
 	b := map[string]any{"id": root + "/" + v.id, "value": v.value, "attributes": v.attributes}
 	if v.contentType != "" {
@@ -286,12 +377,15 @@ func (v *secretVersion) show(root string) map[string]any {
 }
 
 // allows looks the caller up in the access policies.
-func (s *vaultStore) allows(p *principal, right string) bool {
+func (s *vaultStore) allows(p *principal, right string) bool { return s.permits(p, "secrets", right) }
+
+// permits does so for one kind of what a vault holds.
+func (s *vaultStore) permits(p *principal, kind, right string) bool {
 	for _, x := range s.policies {
 		if !strings.EqualFold(text(x, "objectId"), p.ObjectID) {
 			continue
 		}
-		for _, r := range items(x, "permissions", "secrets") {
+		for _, r := range items(x, "permissions", kind) {
 			if have, ok := r.(string); ok && (strings.EqualFold(have, right) || strings.EqualFold(have, "all")) {
 				return true
 			}
@@ -306,7 +400,7 @@ func (w *Azure) VaultPolicies() []any {
 	defer w.mu.Unlock()
 	var out []any
 	for _, p := range w.principals {
-		out = append(out, map[string]any{"tenantId": w.cfg.Tenant, "objectId": p.ObjectID, "permissions": map[string]any{"secrets": []any{"all"}}})
+		out = append(out, map[string]any{"tenantId": w.cfg.Tenant, "objectId": p.ObjectID, "permissions": map[string]any{"secrets": []any{"all"}, "keys": []any{"all"}, "certificates": []any{"all"}}})
 	}
 	return out
 }
@@ -325,7 +419,8 @@ func (w *Azure) secretByURL(url string) (string, bool) {
 	}
 	for _, v := range s.secrets[strings.ToLower(parts[1])].versions {
 		if strings.EqualFold(v.id, parts[2]) {
-			return v.value, true
+			on, _ := v.attributes["enabled"].(bool)
+			return v.value, on
 		}
 	}
 	return "", false
@@ -336,8 +431,11 @@ func (w *Azure) secretByURL(url string) (string, bool) {
 func (w *Azure) mayVault(s *vaultStore, who *principal, right string) bool {
 	r := w.find(s.id)
 	if r == nil || !truth(r.props, "enableRbacAuthorization") {
+		if right == "update" { // access policies know no such word: who may set may change
+			right = "set"
+		}
 		return s.allows(who, right)
 	}
-	action := map[string]string{"get": "getSecret/action", "set": "setSecret/action", "list": "readMetadata/action", "delete": "delete", "purge": "purge/action"}[right]
+	action := map[string]string{"get": "getSecret/action", "set": "setSecret/action", "list": "readMetadata/action", "update": "update/action", "delete": "delete", "purge": "purge/action", "recover": "recover/action"}[right]
 	return w.mayData(who, "Microsoft.KeyVault/vaults/secrets/"+action, s.id)
 }

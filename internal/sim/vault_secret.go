@@ -64,6 +64,7 @@ func showVaultSecret(w *Azure, r *resource, b map[string]any) {
 			if v.id == version {
 				a := copyMap(v.attributes)
 				delete(a, "recoveryLevel")
+				delete(a, "recoverableDays")
 				p["attributes"] = a
 			}
 		}
@@ -80,9 +81,11 @@ func (s *vaultStore) set(w *Azure, name, value, contentType string, attributes m
 	}
 	now := w.clock.Now().Unix()
 	v := &secretVersion{id: strings.ReplaceAll(w.uuid(), "-", ""), value: value, contentType: contentType, tags: tags,
-		attributes: map[string]any{"enabled": true, "created": now, "updated": now, "recoveryLevel": "Recoverable+Purgeable"}}
-	if exp := attributes["exp"]; exp != nil {
-		v.attributes["exp"] = exp
+		attributes: map[string]any{"enabled": true, "created": now, "updated": now, "recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90}}
+	for _, key := range []string{"exp", "nbf", "enabled"} {
+		if given := attributes[key]; given != nil {
+			v.attributes[key] = given
+		}
 	}
 	x.versions = append(x.versions, v)
 	return v

@@ -32,9 +32,10 @@ func (a *aib) builtIns(img *image.Image) {
 			if between := i - at[n] - 1; between > 0 {
 				a.l.problems.Warnf(p.Pos, "put the two side by side; or "+s.Script.Instead(), "%s is copied to %s and run later, with %d customizers in between: nine of these scripts delete C:\\AVDImage when they end, and what waits there is gone", s.Script.File, s.Path, between)
 			}
-			if s.Hidden() {
-				f := s.Script.Hides()
-				a.l.problems.Warnf(p.Pos, f.Remedy, "%s", f.Summary)
+			if !s.Checked {
+				for _, f := range s.Script.Defects() {
+					a.l.problems.Warnf(p.Pos, f.Remedy, "%s", f.Summary)
+				}
 			}
 		}
 	}

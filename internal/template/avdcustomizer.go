@@ -405,7 +405,13 @@ func (l *loader) avdCustomizer(b *hcl.Block) {
 	kind := avdKinds()[name]
 	script := provisioner.AVDScriptNamed(name)
 	if kind == nil || script == nil {
-		l.problems.Errorf(at(b.LabelRanges[0]), cmp.Or(meant(name, keys(avdKinds())), "use one of "+strings.Join(keys(avdKinds()), ", ")), "there is no avd_customizer %q", name)
+		remedy := meant(name, keys(avdKinds()))
+		for _, k := range keys(avdKinds()) { // timezone, office, teams
+			if remedy == "" && len(name) > 3 && strings.Contains(k, strings.ToLower(name)) {
+				remedy = fmt.Sprintf("did you mean %q?", k)
+			}
+		}
+		l.problems.Errorf(at(b.LabelRanges[0]), cmp.Or(remedy, "use one of "+strings.Join(keys(avdKinds()), ", ")), "there is no avd_customizer %q", name)
 		return
 	}
 	var scope avdScope
@@ -441,6 +447,7 @@ func (l *loader) placeAVD() {
 		if len(l.avd[img]) == 0 {
 			continue
 		}
+		l.r.avd = true
 		own := img.Provision
 		before := make([][]image.Provision, len(own)+1) // what comes before each of the template's own
 		last := len(own)

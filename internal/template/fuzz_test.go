@@ -97,6 +97,7 @@ func FuzzImageBuilder(f *testing.F) {
 
 func FuzzIngotFile(f *testing.F) {
 	f.Add("engine {\n name = \"vm\"\n}\nimage_definition {\n gallery_name = \"g\"\n image_name = \"i\"\n}\nhost_pool \"h\" {\n batch = \"20%\"\n}\ntest \"powershell\" {\n inline = [\"x\"]\n only = [\"*\"]\n}")
+	f.Add("avd_customizer \"install_language_packs\" {\n languages = [\"French (France)\", \"Bokmål\"]\n position = \"first\"\n}\navd_customizer \"session_timeouts\" {\n max_idle_minutes = 5\n after = \"x\"\n}\navd_customizer \"fslogix\" {\n profile_path = \"\\\\\\\\s\\\\p\"\n}\navd_customizer \"configure_office_apps\" {\n type = \"Add\"\n}")
 	f.Fuzz(func(t *testing.T, text string) {
 		survive(t, map[string]string{"t.pkr.hcl": fmt.Sprintf(sound, "", ""), "t.ingot.hcl": text}, ".")
 	})

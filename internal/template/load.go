@@ -61,6 +61,7 @@ type Result struct {
 	NeedVars        []string          // sensitive variables that were given with -var
 	VaultSecrets    []VaultSecret     // what the template reads from key vaults
 	Variables       []Variable        // what may be set from outside, by name
+	avd             bool              // avd_customizers are among the images' provisioners
 	evaluate        func(text string) (string, diag.List)
 	evaluated       []string // what is gone once the template is a model: its variables
 	Unknown         []string // what a deployment template asks for and nobody has said: resourceGroup()

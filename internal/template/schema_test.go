@@ -29,7 +29,7 @@ func sourceDocs(t *testing.T) map[string]map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names = append(names, "azurearm.go", "../imagebuilder/template.go", "ingothcl.go", "build.go", "postprocess.go", "data.go")
+	names = append(names, "azurearm.go", "../imagebuilder/template.go", "ingothcl.go", "avdcustomizer.go", "build.go", "postprocess.go", "data.go")
 	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
@@ -142,7 +142,61 @@ func TestReference(t *testing.T) {
 		b.WriteString("\n## " + x.name + "\n\n" + table(found, x.t))
 	}
 	b.WriteString("\nA test is a provisioner (" + strings.Join(testKinds(), ", ") + ") that runs on a machine made of the finished image; it takes that\nprovisioner's options as well.\n")
+	b.WriteString("\n## avd_customizer \"NAME\"\n\nOne of Azure Virtual Desktop's own scripts: [avd-customizers.md](avd-customizers.md) has their names and each one's options. All take these.\n\n" + table(found, reflect.TypeFor[avdScope]()))
 	golden(t, dir+"ingot.md", []byte(b.String()))
+	golden(t, dir+"avd-customizers.md", []byte(avdPage(found)))
+}
+
+// avdPage is the page of Azure Virtual Desktop's scripts.
+func avdPage(found map[string]map[string]string) string {
+	var b strings.Builder
+	b.WriteString("# Azure Virtual Desktop's own scripts\n\n<!-- Made of the settings structs and of internal/provisioner/avd.go by `make docs`. -->\n\n" + `The portal's custom image templates offer these by name. In an ` + "`*.ingot.hcl`" + ` file beside a template, of whichever language, each is a block:
+
+` + "```hcl" + `
+avd_customizer "timezone_redirection" {}
+
+avd_customizer "install_language_packs" {
+  languages = ["French (France)"]
+}
+
+avd_customizer "fslogix" {
+  profile_path = "\\\\server\\share"
+  vhd_size_mb  = 30000
+}
+` + "```" + `
+
+They run after the template's own provisioners in the order of the file, before generalisation and before a sysprep that the template runs
+itself; ` + "`position = \"first\"`" + ` and ` + "`after = \"NAME\"`" + ` place them otherwise, ` + "`only` and `except`" + ` choose images. Each becomes ordinary provisioners: the
+script is fetched from one commit of Azure/RDS-Templates (` + provisioner.AVDCommit[:12] + `), held against its SHA-256, copied to C:\AVDImage and run as SYSTEM by lines
+of Ingot's. ` + "`ingot plan` and `ingot convert`" + ` show them. The lines make a script fail that says it has failed, and read back what it should have
+set; they remove C:\AVDImage. All of this was read in the scripts, not run: there was no Windows where it was written (decision 0025).
+
+What the scripts download themselves (FSLogix, Teams, Office, languages) is the newest of the day and checked by nobody.
+
+| name | script | effect | what is wrong with it | what is done about it |
+|---|---|---|---|---|
+`)
+	cell := func(s string) string { return strings.ReplaceAll(s, "|", "\\|") }
+	for _, s := range provisioner.AVDScripts() {
+		defect := s.Defect
+		if s.Advice != "" {
+			defect += " It " + s.Advice + "."
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", s.Name, s.File, cell(s.Effect), cell(defect), cell(s.Done))
+	}
+	for _, s := range provisioner.AVDScripts() {
+		if t := reflect.TypeOf(avdKinds()[s.Name]()).Elem(); t.NumField() > 0 {
+			b.WriteString("\n## " + s.Name + "\n\n" + table(found, t))
+		}
+	}
+	b.WriteString("\n## Languages\n\n`" + strings.Join(keys(provisioner.AVDLanguages()), "`, `") + "`\n")
+	b.WriteString("\n## Checksums\n\nAt commit " + provisioner.AVDCommit + ":\n\n| script | SHA-256 | of earlier states |\n|---|---|---|\n")
+	for _, s := range provisioner.AVDScripts() {
+		if s.File != "" {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", s.File, s.SHA256, strings.Join(s.Earlier, "<br>"))
+		}
+	}
+	return b.String()
 }
 
 // table is a struct's options.
@@ -193,8 +247,11 @@ func TestEveryOptionIsDescribed(t *testing.T) {
 		check(t, reflect.TypeOf(s).Elem())
 	}
 	for _, typ := range []reflect.Type{reflect.TypeFor[armIdentity](), reflect.TypeFor[armSource](), reflect.TypeFor[armTarget](), reflect.TypeFor[armMachine](), reflect.TypeFor[armNetwork](), reflect.TypeFor[armCommunicator](), reflect.TypeFor[armDestination](),
-		reflect.TypeFor[ingotEngine](), reflect.TypeFor[ingotDefinition](), reflect.TypeFor[ingotHostPool](), reflect.TypeFor[ingotTest](), reflect.TypeFor[meta]()} {
+		reflect.TypeFor[ingotEngine](), reflect.TypeFor[ingotDefinition](), reflect.TypeFor[ingotHostPool](), reflect.TypeFor[ingotTest](), reflect.TypeFor[avdScope](), reflect.TypeFor[meta]()} {
 		check(t, typ)
+	}
+	for _, kind := range avdKinds() {
+		check(t, reflect.TypeOf(kind()).Elem())
 	}
 }
 
@@ -228,7 +285,7 @@ func TestSchemas(t *testing.T) {
 	legacy := `{"_c": "x", "variables": {"a": null}, "builders": [{"type": "azure-arm", "os_type": "Windows", "winrm_use_ssl": "true", "azure_tag": {"name": "a", "value": "b"}}], "provisioners": [` + step + `], "post-processors": ["manifest", ["manifest", {"type": "manifest", "output": "x"}]]}`
 	hcl := `{"source": {"azure-arm": {"w": {"os_type": "Windows", "os_disk_size_gb": 127, "shared_image_gallery_destination": {"target_region": [{"name": "a"}]}}}}, "build": {"sources": ["azure-arm.w"], "provisioner": [{"powershell": {"inline": ["a"], "override": {"w": {}}}}]}}`
 	aib := aibText("2025-10-01", `"customize": [{"type": "PowerShell", "inline": ["a"]}],`)
-	ingot := `{"engine": {"name": "vm"}, "host_pool": {"h": {"resource_group": "r"}}, "test": {"powershell": {"inline": ["a"]}}}`
+	ingot := `{"engine": {"name": "vm"}, "host_pool": {"h": {"resource_group": "r"}}, "test": {"powershell": {"inline": ["a"]}}, "avd_customizer": {"fslogix": {"profile_path": "a", "vhd_size_mb": 1}, "timezone_redirection": {}}}`
 	for _, c := range []struct {
 		format, text string
 		good         bool
@@ -241,6 +298,7 @@ func TestSchemas(t *testing.T) {
 		{"image-builder", strings.Replace(aib, `"vmProfile"`, `"buildTimeoutInMinutes": 961, "vmProfile"`, 1), false}, {"image-builder", strings.Replace(armText, `"vmSize"`, `"vmsize"`, 1), false}, {"image-builder", strings.Replace(aib, `"UserAssigned"`, `"SystemAssigned"`, 1), false},
 		{"image-builder", strings.Replace(aib, `"vmProfile"`, `"autoRun": {"state": "On"}, "vmProfile"`, 1), false}, {"image-builder", strings.Replace(aib, `"vmProfile"`, `"autoRun": [{"state": "Enabled"}], "vmProfile"`, 1), false}, {"image-builder", strings.Replace(aib, `"vmProfile"`, `"buildTimeoutInMinutes": 5, "vmProfile"`, 1), false},
 		{"ingot", ingot, true}, {"ingot", strings.Replace(ingot, "name", "nam", 1), false}, {"ingot", strings.Replace(ingot, "powershell", "ansible", 1), false},
+		{"ingot", strings.Replace(ingot, "profile_path", "profil_path", 1), false}, {"ingot", strings.Replace(ingot, "timezone_redirection", "timezone", 1), false},
 	} {
 		if schemas[c.format] == nil {
 			schemas[c.format] = compiled(t, c.format)

@@ -20,6 +20,18 @@ import (
 // Convert makes a template of one that was loaded without errors. Between Packer's own languages variables and comments stay; to
 // Image Builder, and from it, everything is evaluated first.
 func Convert(r *Result, to Language, o Options) (Written, error) {
+	w, err := convertTo(r, to, o)
+	if err == nil && r.avd {
+		why := "they stay in their *.ingot.hcl file, which must stand beside the new template by its name"
+		if r.Language != to && (r.Language == ImageBuilder || to == ImageBuilder) || slices.ContainsFunc(r.Files, func(name string) bool { return strings.HasSuffix(name, ".pkr.json") }) {
+			why = "written as the steps that they are: take the blocks out of the *.ingot.hcl file beside the new template, or they run twice"
+		}
+		w.Losses = append(w.Losses, Loss{Field: "avd_customizer", Kind: "lossy", Reason: why})
+	}
+	return w, err
+}
+
+func convertTo(r *Result, to Language, o Options) (Written, error) {
 	abs := func(name string) string { return (&loader{o: o}).abs(name) }
 	switch {
 	case r.Language == PackerHCL && to == PackerHCL:

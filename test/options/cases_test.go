@@ -38,8 +38,8 @@ func world() *sim.Scenario {
 	plan := map[string]any{"purchasePlan": map[string]any{"name": "avd-golden-base-win11", "product": "avd-golden-base", "publisher": "cloud-infrastructure-services"}}
 	return &sim.Scenario{Resources: []sim.Seeded{
 		res(simulated+"rg-images", map[string]any{}), res(simulated+"rg-build", map[string]any{}), res(simulated+"rg-net", map[string]any{}),
-		res("rg-images/providers/Microsoft.Compute/galleries/gal", props(map[string]any{"sharingProfile": map[string]any{"permissions": "Community", "communityGalleryInfo": map[string]any{"publicNamePrefix": "contoso"}}})),
-		res("rg-images/providers/Microsoft.Compute/galleries/directgallery", props(map[string]any{"sharingProfile": map[string]any{"permissions": "Groups"}})),
+		res("rg-images/providers/Microsoft.Compute/galleries/gal", props(map[string]any{"sharingProfile": map[string]any{"permissions": "Community", "communityGalleryInfo": map[string]any{"publicNamePrefix": "contoso", "communityGalleryEnabled": true}}})),
+		res("rg-images/providers/Microsoft.Compute/galleries/directgallery", props(map[string]any{"sharingProfile": map[string]any{"permissions": "Groups", "groups": []any{map[string]any{"type": "Subscriptions", "ids": []any{sim.DefaultSubscription}}}}})),
 		res("rg-images/providers/Microsoft.Compute/galleries/directgallery/images/win", props(map[string]any{"osType": "Windows", "osState": "Generalized", "hyperVGeneration": "V2", "identifier": map[string]any{"publisher": "p", "offer": "o", "sku": "d"}})),
 		definition("win", "Windows", "Generalized", "V2", "TrustedLaunchSupported", nil), definition("win1", "Windows", "Generalized", "V1", "", nil), definition("cvm", "Windows", "Generalized", "V2", "ConfidentialVM", nil),
 		definition("bought", "Windows", "Generalized", "V2", "TrustedLaunchSupported", plan), definition("special", "Windows", "Specialized", "V2", "", nil),

@@ -156,7 +156,7 @@ func (c *compiler) around() {
 	if c.overSSH() {
 		certificate.Title = "Keep the account's password in " + n.Vault
 	}
-	c.add(certificate, certificateArgs{Host: n.Computer, PasswordOnly: c.overSSH(), Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
+	c.add(certificate, certificateArgs{Host: n.Computer, Shared: vault.Existing && m.KeyVault.SecretName != "", PasswordOnly: c.overSSH(), Secret: n.CertificateSecret, PasswordSecret: n.PasswordSecret, Tags: c.tags,
 		Given: c.img.Communicator.Password, Expires: c.o.Made.Add(cmp.Or(m.KeyVault.Expires, 24*time.Hour))})
 	c.network()
 }

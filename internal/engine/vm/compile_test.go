@@ -34,23 +34,14 @@ func example(t *testing.T) *image.Image {
 	return r.Images[0]
 }
 
-// TestPlanOfTheExample holds the whole plan; -update writes it anew.
-func TestPlanOfTheExample(t *testing.T) {
-	o := engine.Options{Run: "abcd2345", Made: made, Expires: 24 * time.Hour}
-	p, err := Engine{}.Plan(example(t), facts(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := json.MarshalIndent(p, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
+// goldenPlan holds a plan against a file; -update writes it anew.
+func goldenPlan(t *testing.T, file string, raw []byte) {
+	t.Helper()
 	cwd, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(string(raw), filepath.Dir(filepath.Dir(filepath.Dir(cwd))), "PROJECT") + "\n"
-	file := "testdata/windows-11-avd.plan.json"
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)
@@ -66,6 +57,38 @@ func TestPlanOfTheExample(t *testing.T) {
 	if text != string(want) {
 		t.Errorf("the plan has changed; if that is right: go test ./internal/engine/vm -update\n%s", text)
 	}
+}
+
+// TestPlanOfAVDCustomizers holds the plan of the example with Azure Virtual Desktop's own scripts.
+func TestPlanOfAVDCustomizers(t *testing.T) {
+	r, problems := template.Load("../../../examples/windows-11-avd-customizers", template.Options{Now: made})
+	if problems.HasErrors() {
+		t.Fatal(problems)
+	}
+	f := facts()
+	p, err := Engine{}.Plan(r.Images[0], f, engine.Options{Run: "abcd2345", Made: made, Expires: 24 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	goldenPlan(t, "testdata/windows-11-avd-customizers.plan.json", raw)
+}
+
+// TestPlanOfTheExample holds the whole plan; -update writes it anew.
+func TestPlanOfTheExample(t *testing.T) {
+	o := engine.Options{Run: "abcd2345", Made: made, Expires: 24 * time.Hour}
+	p, err := Engine{}.Plan(example(t), facts(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	goldenPlan(t, "testdata/windows-11-avd.plan.json", raw)
 	again, err := Engine{}.Plan(example(t), facts(), o)
 	if b, _ := json.MarshalIndent(again, "", "  "); err != nil || string(b) != string(raw) {
 		t.Error("the same arguments make another plan")

@@ -67,9 +67,13 @@ func (b *build) fetch(ctx context.Context, t *plan.Task, a fetchArgs) (fetchResu
 			u.Address = image.Hidden(a.URIs[i].Address.Secret(), text)
 		}
 		t.Progress(float64(i)/float64(len(a.URIs)), "fetching %d of %d", i+1, len(a.URIs))
-		sum, size, err := provisioner.Fetch(ctx, nil, t.Clock(), u, provisioner.Nowhere{})
+		sum, size, notice, err := provisioner.FetchOr(ctx, b.env.StandIn, b.env.HTTP, t.Clock(), u, provisioner.Nowhere{})
 		if err != nil {
 			return r, err
+		}
+		if notice != "" {
+			t.Output("stdout", notice)
+			continue
 		}
 		r.SHA256[place(text)] = sum
 		if u.SHA256 == "" {

@@ -267,7 +267,7 @@ func (b *build) try(ctx context.Context, t *plan.Task, a provisionArgs, s provis
 		Comm: g, Output: t.Output, Clock: t.Clock(), StepID: id,
 		Vars:     map[string]string{"PACKER_BUILD_NAME": engine.BuildName(a.Build), "PACKER_BUILDER_TYPE": "azure-arm"},
 		Progress: func(s string) { t.Progress(-1, "%s", s) },
-		Pinned:   pinnedSum(t), Connection: b.connection(t, g), Wait: b.env.Wait,
+		Pinned:   pinnedSum(t), Connection: b.connection(t, g), Wait: b.env.Wait, HTTP: b.env.HTTP, StandIn: b.env.StandIn,
 		Save: func(v any) error {
 			raw, err := json.Marshal(v)
 			if err != nil {

@@ -88,7 +88,15 @@ func (r *rights) step(p *plan.Plan, s plan.Step) {
 			r.decode(at, &v)
 		}
 		if v.Existing {
-			for _, a := range []string{"setSecret/action", "getSecret/action", "delete"} {
+			actions := []string{"setSecret/action", "getSecret/action", "delete"}
+			var c certificateArgs
+			if s.Kind == "certificate" {
+				r.decode(s, &c)
+			}
+			if c.Shared {
+				actions = append(actions, "readMetadata/action", "update/action", "purge/action")
+			}
+			for _, a := range actions {
 				id := r.at("", v.Vault.Group) + "/providers/Microsoft.KeyVault/vaults/" + v.Vault.Name
 				r.out = append(r.out, engine.Right{Action: keyVault + "vaults/secrets/" + a, Scope: id, Data: true, For: s.Title, Vault: id})
 			}

@@ -46,6 +46,7 @@ type certificateArgs struct {
 	Host           string // the certificate's common name
 	Secret         string // vault secret of the certificate
 	PasswordSecret string // vault secret of the administrator's password
+	Shared         bool   `json:",omitempty"` // Secret's name is the template's: other builds may use it, too
 	PasswordOnly   bool   `json:",omitempty"` // a machine that is reached by SSH has no WinRM listener
 	Given          image.Text
 	Expires        time.Time
@@ -105,7 +106,44 @@ func (b *build) removeCertificate(ctx context.Context, t *plan.Task, a certifica
 	if a.PasswordOnly {
 		return b.env.Cloud.DeleteSecret(ctx, v.URI, a.PasswordSecret)
 	}
-	return errors.Join(b.env.Cloud.DeleteSecret(ctx, v.URI, a.Secret), b.env.Cloud.DeleteSecret(ctx, v.URI, a.PasswordSecret))
+	drop := b.env.Cloud.DeleteSecret
+	if a.Shared {
+		drop = func(ctx context.Context, uri, name string) error { return b.dropShared(ctx, t, uri, name) }
+	}
+	return errors.Join(drop(ctx, v.URI, a.Secret), b.env.Cloud.DeleteSecret(ctx, v.URI, a.PasswordSecret))
+}
+
+// dropShared ends this run's use of a secret whose name other builds may use at the same time (build_key_vault_secret_name). A version
+// cannot be deleted alone, so that ours is disabled, and the last build to end deletes the secret. What a build that died has put there
+// counts until it expires, or until that run is cleaned up.
+func (b *build) dropShared(ctx context.Context, t *plan.Task, uri, name string) error {
+	versions, err := b.env.Cloud.SecretVersions(ctx, uri, name)
+	if azure.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, v := range versions {
+		if v.Enabled && v.Tags[TagRun] == t.Run {
+			if err := b.env.Cloud.DisableSecret(ctx, uri, name, v.Version); err != nil && !azure.IsNotFound(err) {
+				return err
+			}
+		}
+	}
+	// Asked again: of two builds that end at the same time, the second to ask sees that both have ended.
+	if versions, err = b.env.Cloud.SecretVersions(ctx, uri, name); azure.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	for _, v := range versions {
+		if v.Enabled && v.Tags[TagRun] != t.Run && (v.Expires.IsZero() || v.Expires.After(t.Clock().Now())) {
+			t.Output("stdout", "secret "+name+" stays: another build uses it")
+			return nil
+		}
+	}
+	return b.env.Cloud.DeleteSecret(ctx, uri, name)
 }
 
 // password is the administrator's, from this process's memory or from the vault.

@@ -113,17 +113,16 @@ func (m *machine) Boots() (int, bool) {
 	return m.boots, m.up && !m.stopped && !m.vanished
 }
 
-// Patient waits until Windows is up and has been started more often than before, looking every few seconds as Packer does; false
-// when limit passed or ctx ended.
+// Patient waits until Windows is up and has been started more often than before, looking at ever longer intervals; false when limit
+// passed or ctx ended.
 func Patient(ctx context.Context, c Clock, b Builder, before int, limit time.Duration) bool {
-	for end := c.Now().Add(limit); ; {
+	pause := 20 * time.Millisecond
+	for end := c.Now().Add(limit); ; pause = min(pause*5/4, 2*time.Second) {
 		if n, up := b.Boots(); up && n > before {
 			return true
 		}
-		if ctx.Err() != nil || !c.Now().Before(end) {
-			return false
-		}
-		if c.Sleep(ctx, min(2*time.Second, max(end.Sub(c.Now()), time.Millisecond))) != nil {
+		left := end.Sub(c.Now())
+		if ctx.Err() != nil || left <= 0 || c.Sleep(ctx, min(pause, left)) != nil {
 			return false
 		}
 	}

@@ -332,16 +332,16 @@ func (m *machine) startSysprep(line string) <-chan int {
 		// Generalize marks the image undeployable first, so that one interrupted is not deployed.
 		m.disk.setImageState(StateUndeployable)
 	}
-	m.spawn(func() {
+	d := m.duration("sysprep")
+	if ruled && r.Duration > 0 {
+		d = r.Duration
+	}
+	work := func() {
 		code := 0
 		defer func() { done <- code }()
 		stamp := func() string { return m.now().UTC().Format("2006-01-02 15:04:05") }
 		m.disk.appendTo(pantherActions, []byte(stamp()+", Info       SYSPRP ========================================================\r\n"+
 			stamp()+", Info       SYSPRP ===          Beginning of a new sysprep run          ===\r\n"))
-		d := m.duration("sysprep")
-		if ruled && r.Duration > 0 {
-			d = r.Duration
-		}
 		if !m.wait(ctx, d) {
 			code = 1
 			return // the machine went down: the state stays where it was
@@ -370,7 +370,12 @@ func (m *machine) startSysprep(line string) <-chan int {
 		case strings.Contains(low, "/reboot"):
 			m.shutdown("reboot", 0)
 		}
-	})
+	}
+	if d <= 0 { // over before anybody can look
+		work()
+	} else {
+		m.spawn(work)
+	}
 	return done
 }
 

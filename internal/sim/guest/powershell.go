@@ -162,6 +162,10 @@ func (p *process) statement(l string, code *int) (known, end bool) {
 				return true, true
 			}
 		}
+		// Some loops print the state first and look then (Image Builder's own does), most print it only while it is another one.
+		if low := strings.ToLower(l); strings.Contains(low, "write-output") && strings.Index(low, "write-output") < strings.Index(low, "if (") {
+			p.print(p.m.disk.ImageState())
+		}
 	case psExit.MatchString(l):
 		if s := psExit.FindStringSubmatch(l)[1]; s == "" {
 			*code = 0

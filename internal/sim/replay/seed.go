@@ -13,6 +13,9 @@ import (
 
 // prepare puts in place what a call needs; false when the recording shows that something was there and does not say what.
 func (s *session) prepare(e Exchange, t target) bool {
+	if e.Status == http.StatusNotFound && strings.Contains(e.Body, "ResourceNotFound") { // its group was there, or Azure would say so
+		return s.ensure(groupOf(t.path))
+	}
 	if e.Status >= 400 || t.poll {
 		return true
 	}

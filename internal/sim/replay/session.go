@@ -104,7 +104,11 @@ func whoRecorded(all []Exchange) (subscription, tenant, object string) {
 		if _, after, ok := strings.Cut(e.URL, "/subscriptions/"); ok && subscription == "" {
 			subscription = strings.FieldsFunc(after, func(r rune) bool { return r == '/' || r == '?' })[0]
 		}
-		if object != "" || !strings.Contains(e.Request, "accessPolicies") {
+		said := e.Request
+		if !strings.Contains(said, "accessPolicies") {
+			said = e.Body // somebody else's fixture has made the vault
+		}
+		if object != "" || !strings.Contains(said, "accessPolicies") {
 			continue
 		}
 		var vault struct {
@@ -115,7 +119,7 @@ func whoRecorded(all []Exchange) (subscription, tenant, object string) {
 				} `json:"accessPolicies"`
 			} `json:"properties"`
 		}
-		if json.Unmarshal([]byte(e.Request), &vault) == nil && len(vault.Properties.AccessPolicies) > 0 {
+		if json.Unmarshal([]byte(said), &vault) == nil && len(vault.Properties.AccessPolicies) > 0 {
 			tenant, object = vault.Properties.TenantID, vault.Properties.AccessPolicies[0].ObjectID
 		}
 	}
@@ -161,6 +165,8 @@ func (s *session) exchange(e Exchange) (Outcome, error) {
 	case a.status == 501 || strings.Contains(a.body, "SimulatorNotImplemented"):
 		o.Fate = NotSimulated
 		s.spoil(e, t)
+	case a.status != e.Status && strings.Contains(e.Request, "<masked>"): // what was sent is not shown
+		o.Fate = Depends
 	case !ready && a.status != e.Status, s.touches(e, t) && a.status != e.Status:
 		o.Fate = Depends
 		s.spoil(e, t)
