@@ -173,7 +173,8 @@ func (c *Client) FollowRun(ctx context.Context, group, name, token string) error
 			return wrap(err, "%s", l.what)
 		}
 	}
-	for lost := 0; ; {
+	lost := 0
+	for wait := time.Second; ; wait = min(2*wait, c.o.PollCap) {
 		t, err := c.GetTemplate(ctx, group, name)
 		switch {
 		case err != nil && (ctx.Err() != nil || status(err) != 0 || lost >= 10):
@@ -188,7 +189,7 @@ func (c *Client) FollowRun(ctx context.Context, group, name, token string) error
 		default:
 			lost = 0
 		}
-		if err := c.o.Clock.Sleep(ctx, c.o.PollCap); err != nil {
+		if err := c.o.Clock.Sleep(ctx, wait); err != nil {
 			return err
 		}
 	}

@@ -242,6 +242,13 @@ func (c *compiler) template(r imagebuilder.Result, identity string) {
 	t.Location = c.f.Location
 	c.pin(t.Properties.Source)
 	p := t.Properties
+	if c.img.Managed.APIVersion == "" && (p.VM == nil || p.VM.Size == "") {
+		// The service's own choice is a Standard_D1_v2, too small for Windows Update (reference section 4.1, row 15); of its own language it is kept.
+		if p.VM == nil {
+			p.VM = &imagebuilder.VMProfile{}
+		}
+		p.VM.Size = c.img.Machine.VMSize()
+	}
 	p.Timeout = int(timeout(c.img) / time.Minute)
 	for i, d := range p.Distribute {
 		o := outputOf(c.img.Targets[i])

@@ -278,12 +278,15 @@ func (b *build) removeTemplate(ctx context.Context, t *plan.Task, a templateArgs
 	return b.deleteTemplate(ctx, t, a.Group, a.Name)
 }
 
-// between is how long there is between two looks at a template that is in a state which allows nothing.
+// between is how long there is at most between two looks at a template that is in a state which allows nothing.
 const between = 15 * time.Second
+
+// longer is the next wait of a growing row of them, from a second on.
+func longer(wait time.Duration) time.Duration { return min(max(2*wait, time.Second), between) }
 
 // deleteTemplate cancels what runs, waits through the states that refuse a deletion, and deletes.
 func (b *build) deleteTemplate(ctx context.Context, t *plan.Task, group, name string) error {
-	for {
+	for wait := time.Duration(0); ; {
 		if err := b.stop(ctx, t, group, name); err != nil {
 			return err
 		}
@@ -292,7 +295,8 @@ func (b *build) deleteTemplate(ctx context.Context, t *plan.Task, group, name st
 			return err
 		}
 		t.Progress(-1, "waiting until the service allows it to be deleted: %v", err)
-		if err := t.Clock().Sleep(ctx, between); err != nil {
+		wait = longer(wait)
+		if err := t.Clock().Sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -300,6 +304,7 @@ func (b *build) deleteTemplate(ctx context.Context, t *plan.Task, group, name st
 
 // stop cancels a run and waits for its end; there may be none.
 func (b *build) stop(ctx context.Context, t *plan.Task, group, name string) error {
+	wait := time.Duration(0)
 	for asked := false; ; {
 		old, err := b.env.Cloud.GetTemplate(ctx, group, name)
 		if missing(err) {
@@ -315,7 +320,8 @@ func (b *build) stop(ctx context.Context, t *plan.Task, group, name string) erro
 			}
 			asked = true
 		}
-		if err := t.Clock().Sleep(ctx, between); err != nil {
+		wait = longer(wait)
+		if err := t.Clock().Sleep(ctx, wait); err != nil {
 			return err
 		}
 	}
