@@ -29,7 +29,7 @@ func (s *session) addresses(known outside) {
 		if err != nil || ok {
 			return "", "", err
 		}
-		return "# A rehearsal's stand-in for a file that was not fetched.\r\n", "a rehearsal reaches nothing outside the simulated Azure; a stand-in is used (a scenario's addresses can say what is there)", nil
+		return sim.StandIn, "a rehearsal reaches nothing outside the simulated Azure; a stand-in is used (a scenario's addresses can say what is there)", nil
 	}
 }
 

@@ -261,6 +261,9 @@ func (a *app) reportSim(s *session, kept map[string]bool) {
 			for _, r := range item.Regions {
 				say(a.Out, "      %s: %s", r.Region, r.State)
 			}
+			if item.Holds != "" {
+				say(a.Out, "      holds %s", item.Holds)
+			}
 			continue
 		}
 		if target(item) {

@@ -24,6 +24,9 @@ func (w *Azure) Outside(address string) (Address, bool) {
 	return a, ok
 }
 
+// StandIn is what stands in a rehearsal for a file at an address of which the scenario says nothing.
+const StandIn = "# A rehearsal's stand-in for a file that was not fetched.\r\n"
+
 // Bytes are what an address holds.
 func (a Address) Bytes() ([]byte, error) {
 	if a.Base64 == "" {

@@ -43,10 +43,12 @@ func (x *imageRun) steps(g guestSteps, list []any) error {
 			}
 			data, known := x.fetched(c)
 			switch {
-			case !known:
-				return nil
+			case typ == "File" && !known:
+				return g.file(c, []byte(StandIn))
 			case typ == "File":
 				return g.file(c, data)
+			case !known:
+				return nil
 			case typ == "WindowsRestart":
 				return g.restart(c)
 			case typ == "WindowsUpdate":
@@ -75,8 +77,8 @@ func (x *imageRun) telemetry(name string, f func() error) error {
 	return err
 }
 
-// fetched is what a customizer works with: its lines, or what submission downloaded. Of an address that nobody knows the log says so, and
-// the customizer does nothing.
+// fetched is what a customizer works with: its lines, or what submission downloaded. Of an address that nobody knows the log says so: a
+// script does nothing, a file is StandIn.
 func (x *imageRun) fetched(c any) (data []byte, known bool) {
 	at := addressOf(c)
 	if at == "" {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"ingot/internal/sim/guest"
 	"ingot/internal/sim/qemu"
 )
 
@@ -285,17 +286,41 @@ func (w *Azure) showDisk(id string) *reply {
 	if r == nil {
 		return failed(refuse(404, "NotFound", "There is no resource "+id+"."))
 	}
-	c := w.contentOf(r, "", "", "")
-	if v, ok := r.aux.(*versionData); ok {
-		c = v.content
-	}
-	if c.disk == nil {
+	d := w.scriptedDisk(r)
+	if d == nil {
 		return failed(refuse(404, "NotFound", "The disk of "+id+" is not one of the scripted model."))
 	}
 	files := map[string]string{}
-	for _, name := range c.disk.Files() {
-		raw, _ := c.disk.File(name)
+	for _, name := range d.Files() {
+		raw, _ := d.File(name)
 		files[name] = fmt.Sprintf("%x", sha256.Sum256(raw))
 	}
-	return &reply{status: 200, body: map[string]any{"imageState": c.disk.ImageState(), "files": files}}
+	return &reply{status: 200, body: map[string]any{"imageState": d.ImageState(), "files": files}}
+}
+
+// scriptedDisk is the disk of the scripted model that stands behind a resource, or nil.
+func (w *Azure) scriptedDisk(r *resource) *guest.Disk {
+	if v, ok := r.aux.(*versionData); ok {
+		return v.content.disk
+	}
+	return w.contentOf(r, "", "", "").disk
+}
+
+// holds sums up what a build has left on a disk: two builds of the same template, by whichever way, leave the same. What generalising leaves
+// behind tells of the way and the time, and does not count: sysprep's logs, and the service's own script for it.
+func holds(d *guest.Disk) string {
+	sum, n := sha256.New(), 0
+	for _, name := range d.Files() {
+		if low := strings.ToLower(name); strings.Contains(low, `\sysprep\panther\`) || low == `c:\deprovisioningscript.ps1` {
+			continue
+		}
+		raw, _ := d.File(name)
+		fmt.Fprintf(sum, "%s\n%x\n", strings.ToLower(name), sha256.Sum256(raw))
+		n++
+	}
+	word := "files"
+	if n == 1 {
+		word = "file"
+	}
+	return fmt.Sprintf("%d %s, digest %x", n, word, sum.Sum(nil)[:6])
 }

@@ -132,6 +132,7 @@ type Item struct {
 	Tags                      map[string]any
 	Seeded                    bool // it was there from the start
 	Regions                   []ItemRegion
+	Holds                     string `json:",omitempty"` // of an image of the scripted model: how many files it has beside Windows' own, and their digest
 }
 
 // ItemRegion is a gallery version's replica.
@@ -153,6 +154,11 @@ func (w *Azure) inventory() []Item {
 			continue
 		}
 		i := Item{ID: r.id, Type: r.typ, Location: r.location, State: r.state, Tags: r.tags, Seeded: r.seeded}
+		if r.typ == versionType || r.typ == imageType {
+			if d := w.scriptedDisk(r); d != nil {
+				i.Holds = holds(d)
+			}
+		}
 		if r.typ == versionType {
 			for _, s := range items(w.replication(r), "summary") {
 				i.Regions = append(i.Regions, ItemRegion{text(s, "region"), text(s, "state")})

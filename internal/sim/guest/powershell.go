@@ -23,7 +23,7 @@ var (
 	psSysprep = regexp.MustCompile(`(?i)^(?:&\s*)?"?'?[^"'|;=]*sysprep\.exe"?'?\s+(.*)$`)
 	psState   = regexp.MustCompile(`(?i)^\(?get-itemproperty.*\bimagestate\b`)
 	psBoot    = regexp.MustCompile(`(?i)^(?:write-\w+\s+)?\(*get-(?:cim|wmi)(?:instance|object)\b.*lastbootuptime`)
-	psWrite   = regexp.MustCompile(`(?i)^set-content\s+(?:-path\s+)?("[^"]+"|'[^']+'|\S+)\s+(?:-value\s+)?("(?:[^"]|"")*"|'(?:[^']|'')*')`)
+	psWrite   = regexp.MustCompile(`(?i)^set-content\s+(?:-path\s+)?("[^"]+"|'[^']+'|[^\s-]\S*)\s+(?:-value\s+)?("(?:[^"]|"")*"|'(?:[^']|'')*')`)
 	psOutFile = regexp.MustCompile(`(?i)^("(?:[^"]|"")*"|'(?:[^']|'')*')\s*\|\s*out-file\s+(?:-filepath\s+)?("[^"]+"|'[^']+'|[^\s;]+)`)
 	psNewFile = regexp.MustCompile(`(?i)^new-item\b`)
 	psNewPath = regexp.MustCompile(`(?i)(?:-path\s+|new-item\s+)("[^"]+"|'[^']+'|[^-\s]\S*)`)
