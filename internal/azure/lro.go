@@ -89,11 +89,13 @@ func transient(err error) bool {
 func (l long[T]) poll(ctx context.Context, c *Client, op Op, poller *runtime.Poller[T], resp *http.Response) (T, error) {
 	var zero T
 	lost := 0
+	floor := time.Millisecond
 	for own := time.Second; !poller.Done(); own = min(own*3/2, c.o.PollCap) {
 		if resp != nil {
-			if err := c.o.Clock.Sleep(ctx, after(resp, own)); err != nil {
+			if err := c.o.Clock.Sleep(ctx, max(after(resp, own), floor)); err != nil {
 				return zero, err
 			}
+			floor = min(floor*4/3, mostFloor)
 		}
 		next, err := poller.Poll(ctx)
 		if err != nil {
@@ -113,6 +115,10 @@ func (l long[T]) poll(ctx context.Context, c *Client, op Op, poller *runtime.Pol
 	}
 	return poller.Result(ctx)
 }
+
+// mostFloor is the shortest wait between two polls of an operation that has gone on for some time, whatever its answers ask for. Azure's own are
+// longer; a simulated Azure without latencies asks for a millisecond, and an operation in it that never ends would be asked about without end.
+const mostFloor = 250 * time.Millisecond
 
 // after is how long Azure asks to wait (https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations),
 // in the order in which the SDK itself reads the headers; own where it does not say.
