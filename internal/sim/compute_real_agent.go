@@ -146,7 +146,8 @@ func (s agentStream) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// handlerProgram is what root runs: it puts the script where the handler puts it, and runs it as the handler does.
+// handlerProgram is what root runs: it puts the script where the handler puts it, and runs it as the handler does, which is a service of
+// systemd's: its umask is 022 (systemd.exec(5), UMask=).
 func handlerProgram(x guest.AgentScript, proxy string, ca []byte) string {
 	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 	var b strings.Builder
@@ -157,9 +158,9 @@ func handlerProgram(x guest.AgentScript, proxy string, ca []byte) string {
 	}
 	b.WriteString("export https_proxy=" + proxy + " SSL_CERT_FILE=/run/simulated-azure.pem CURL_CA_BUNDLE=/run/simulated-azure.pem\n")
 	if x.User != "" {
-		return b.String() + "chmod 755 \"$d\" script.sh\nexec sudo -n -E -u " + quote(x.User) + " ./script.sh </dev/null\n"
+		return b.String() + "chmod 755 \"$d\" script.sh\numask 022\nexec sudo -n -E -u " + quote(x.User) + " ./script.sh </dev/null\n"
 	}
-	return b.String() + "exec /bin/bash -c ./script.sh </dev/null\n"
+	return b.String() + "umask 022\nexec /bin/bash -c ./script.sh </dev/null\n"
 }
 
 // agentCertificate is what the simulated storage shows to guests, and its authority.
