@@ -37,10 +37,15 @@ func TestLinuxDataDisksAndVHD(t *testing.T) {
 	}
 	at := func(name string) string { return inImages + "Microsoft.Compute/disks/" + name }
 	for name, blob := range map[string]string{"os": "os.vhd", "data": kept[strings.Index(kept, "images/blobs/ingot-")+len("images/blobs/"):strings.Index(kept, "-data-1.vhd")] + "-data-1.vhd"} {
-		d := a.arm(t, http.MethodPut, at("imported-"+name), map[string]any{"location": "westeurope", "properties": map[string]any{"osType": "Linux",
+		a.arm(t, http.MethodPut, at("imported-"+name), map[string]any{"location": "westeurope", "properties": map[string]any{"osType": "Linux",
 			"creationData": map[string]any{"createOption": "Import", "sourceUri": "https://vhds1.blob.storage.localhost/images/" + blob}}})
-		if gb := d["properties"].(map[string]any)["diskSizeGB"]; name == "data" && gb != 1.0 || name == "os" && gb.(float64) < 2 {
-			t.Errorf("the %s disk has %v GB", name, gb)
+		var p map[string]any
+		waitUntil(t, func() bool { // the first answer does not know the size
+			p = a.arm(t, http.MethodGet, at("imported-"+name), nil)["properties"].(map[string]any)
+			return p["provisioningState"] != "Creating" && p["provisioningState"] != "Updating"
+		})
+		if gb, ok := p["diskSizeGB"].(float64); !ok || name == "data" && gb != 1 || name == "os" && gb < 2 {
+			t.Errorf("the %s disk has %v GB: %v", name, gb, p)
 		}
 	}
 	fromGallery := `  shared_image_gallery {

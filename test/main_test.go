@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +31,10 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv("INGOT_TEST_MAIN") == "1" {
 		os.Exit(cli.Main(os.Args[1:], cli.OS()))
+	}
+	// Most of a story is waiting: more of them at once than there are processors, unless -parallel says otherwise.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
 	}
 	testscript.Main(judged{m}, map[string]func(){"ingot": func() { os.Exit(cli.Main(os.Args[1:], cli.OS())) }})
 }
