@@ -74,12 +74,12 @@ type VirtualClock struct {
 
 const (
 	quiet     = 2 * time.Millisecond
-	quietLong = 300 * time.Millisecond
+	quietLong = time.Second
 	longJump  = 2 * time.Minute
 	// idle is the part of the time that a process in which nothing happens may use a processor for: this clock's own looks do.
 	idle = 0.1
 	// windows is how many times quietLong a process that works all the time, at who knows what, is waited for.
-	windows = 30
+	windows = 10
 )
 
 // NewVirtualClock starts at a time.
