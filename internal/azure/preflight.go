@@ -32,7 +32,10 @@ func (p Permission) Allows(action string, data bool) bool {
 
 func anyMatches(patterns []string, action string) bool {
 	for _, p := range patterns {
-		if matches(strings.ToLower(p), strings.ToLower(action)) {
+		p, action := strings.ToLower(p), strings.ToLower(action)
+		// Managed Identity Operator has userAssignedIdentities/*/assign/action, and lets whoever has it do what Azure calls
+		// userAssignedIdentities/assign/action (https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/identity).
+		if matches(p, action) || matches(strings.ReplaceAll(p, "/*/", "/"), action) {
 			return true
 		}
 	}

@@ -77,9 +77,13 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 			subnet = "default"
 		}
 		try(group(sub, rg))
+		subnets := []any{map[string]any{"name": subnet, "properties": map[string]any{"addressPrefix": "10.0.0.0/24"}}}
+		if id := img.Managed.ContainerSubnet; id != "" { // Image Builder's container, in a subnet that is given to it
+			subnets = append(subnets, map[string]any{"name": id[strings.LastIndex(id, "/")+1:], "properties": map[string]any{"addressPrefix": "10.0.1.0/24",
+				"delegations": []any{map[string]any{"name": "containers", "properties": map[string]any{"serviceName": "Microsoft.ContainerInstance/containerGroups"}}}}})
+		}
 		try(add("virtual network "+n.VNet, inGroup(sub, rg, "Microsoft.Network/virtualNetworks/"+n.VNet), map[string]any{"location": location,
-			"properties": map[string]any{"addressSpace": map[string]any{"addressPrefixes": []any{"10.0.0.0/16"}},
-				"subnets": []any{map[string]any{"name": subnet, "properties": map[string]any{"addressPrefix": "10.0.0.0/24"}}}}}))
+			"properties": map[string]any{"addressSpace": map[string]any{"addressPrefixes": []any{"10.0.0.0/16"}}, "subnets": subnets}}))
 	}
 	if g := img.SnapshotGroup(); g != "" && img.Snapshots != (image.Snapshots{}) {
 		try(group(sub, g))
@@ -94,6 +98,9 @@ func (s *session) seedFor(ctx context.Context, img *image.Image) ([]string, erro
 			rg, account, box := t.ResourceGroup, t.StorageAccount, t.Container
 			if t.URI != "" {
 				rg, account, box = vhdAddress(t.URI)
+			}
+			if account == "" { // Image Builder's own, in its staging group
+				continue
 			}
 			try(group(sub, rg))
 			id := inGroup(sub, rg, "Microsoft.Storage/storageAccounts/"+account)

@@ -141,6 +141,13 @@ func checkTargets(img *image.Image, t *imagebuilder.Template, l *diag.List) {
 	if len(img.Targets) == 0 && (img.Validation == nil || !img.Validation.SourceOnly) && !img.SkipImage {
 		l.Errorf(img.Pos, "add shared_image_gallery_destination, managed_image_name or storage_account", "the image has no target: nothing would be kept of the build")
 	}
+	if o := img.Engine.Builder; !o.KeepTemplate {
+		for _, x := range img.Targets {
+			if v, ok := x.(image.ToVHD); ok && v.URI == "" && v.StorageAccount == "" {
+				l.Errorf(v.Pos, "give it a uri: https://ACCOUNT.blob.core.windows.net/CONTAINER/NAME.vhd; or keep the template (keep_template)", "a VHD without an address goes to the template's own storage account, and with the template")
+			}
+		}
+	}
 	seen := map[string]bool{}
 	for _, d := range t.Properties.Distribute {
 		switch {
