@@ -77,6 +77,18 @@ func TestConversionTable(t *testing.T) {
 		{"shell-local", "", "", "", "provisioner \"shell-local\" {\n inline = [\"x\"]\n }", impossible, "PowerShell, File"},
 		{"breakpoint", "", "", "", "provisioner \"breakpoint\" {}", impossible, "PowerShell, File"},
 		{"batch", "", "", "", "provisioner \"windows-shell\" {\n inline = [\"x\"]\n }", impossible, "batch"},
+		{"ansible", "", "", "", "provisioner \"ansible\" {\n playbook_file = \"a.ps1\"\n }", impossible, "PowerShell, File"},
+		{"chef", "", "", "", "provisioner \"chef-solo\" {\n run_list = [\"recipe[a]\"]\n }", impossible, "PowerShell, File"},
+		{"dsc", "", "", "", "provisioner \"dsc\" {\n manifest_file = \"a.ps1\"\n }", impossible, "PowerShell, File"},
+		{"inspec", "", "", "", "provisioner \"inspec\" {\n profile = \"folder\"\n }", impossible, "PowerShell, File"},
+		{"puppet", "", "", "", "provisioner \"puppet-masterless\" {\n manifest_file = \"a.ps1\"\n }", impossible, "PowerShell, File"},
+		{"image_url", "", `image_url = "https://a.blob.core.windows.net/c/x.vhd"`, "", "", impossible, "takes no VHD"},
+		{"community gallery", "", "shared_image_gallery {\n community_gallery_image_id = \"/CommunityGalleries/c/Images/i/Versions/1.0.0\"\n }", "", "", impossible, "community gallery"},
+		{"directly shared gallery", "", "shared_image_gallery {\n direct_shared_gallery_image_id = \"/sharedGalleries/s/images/i/versions/1.0.0\"\n }", "", "", exact, ""},
+		{"gallery version", "", "shared_image_gallery {\n subscription = \"s\"\n resource_group = \"r\"\n gallery_name = \"g2\"\n image_name = \"i\"\n image_version = \"1.0.0\"\n }", "", "", exact, ""},
+		{"regions with replicas", "", "", "target_region {\n name = \"westeurope\"\n replicas = 2\n }", "", exact, ""},
+		{"encryption set of a region", "", "", "target_region {\n name = \"westeurope\"\n disk_encryption_set_id = \"/subscriptions/s/resourceGroups/r/providers/Microsoft.Compute/diskEncryptionSets/d\"\n }", "", impossible, "disk_encryption_set_id"},
+		{"shallow replication", "", "", "use_shallow_replication = true", "", exact, ""},
 		{"post-processor", "", "", "", "post-processor \"manifest\" {}", exact, ""},
 		{"sysprep at the end", "", "", "", "provisioner \"powershell\" {\n inline = [\"& $env:SystemRoot\\\\System32\\\\Sysprep\\\\Sysprep.exe /oobe /generalize /quiet /quit /mode:vm\"]\n }", exact, ""},
 		{"sysprep in the middle", "", "", "", "provisioner \"powershell\" {\n inline = [\"& $env:SystemRoot\\\\System32\\\\Sysprep\\\\Sysprep.exe /oobe /generalize /quiet /quit\"]\n }\n provisioner \"powershell\" {\n inline = [\"x\"]\n }", lossy, "runs sysprep"},
@@ -89,7 +101,13 @@ func TestConversionTable(t *testing.T) {
 			if location == "" {
 				location = "westeurope"
 			}
-			text := strings.NewReplacer("LOCATION", location, "SOURCE", c.source, "DESTINATION", c.destination, "BUILD", c.build).Replace(strings.Replace(source, "source \"azure", "source \"azure", 1))
+			frame := source
+			if strings.Contains(c.source, "shared_image_gallery {") || strings.Contains(c.source, "image_url") { // in the marketplace's place
+				for _, option := range []string{"image_publisher = \"MicrosoftWindowsDesktop\"", "image_offer     = \"windows-11\"", "image_sku       = \"win11-25h2-avd\""} {
+					frame = strings.Replace(frame, option, "", 1)
+				}
+			}
+			text := strings.NewReplacer("LOCATION", location, "SOURCE", c.source, "DESTINATION", c.destination, "BUILD", c.build).Replace(frame)
 			for name, body := range map[string]string{"t.pkr.hcl": text, "a.ps1": "Write-Host a\n", "folder/b.txt": "b\n"} {
 				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 					t.Fatal(err)
