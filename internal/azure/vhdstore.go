@@ -38,6 +38,20 @@ func (c *Client) Account(ctx context.Context, group, name string) (AccountInfo, 
 	return i, nil
 }
 
+// FindAccount is the id of the subscription's storage account of that name; "" when there is none.
+func (c *Client) FindAccount(ctx context.Context, name string) (id string, err error) {
+	var list []struct{ ID, Name string }
+	if err := pages(ctx, c, "/subscriptions/"+c.o.Subscription+"/providers/Microsoft.Storage/storageAccounts", storageVersion, "list storage accounts", &list); err != nil {
+		return "", err
+	}
+	for _, a := range list {
+		if strings.EqualFold(a.Name, name) {
+			id = a.ID
+		}
+	}
+	return id, nil
+}
+
 // VHDStore is a container that VHDs are copied to. What is asked of it is asked with the identity's own token first, for which it needs
 // a data role such as Storage Blob Data Contributor; where that is refused, with the account's key, for which it needs the right to
 // list keys (https://learn.microsoft.com/azure/storage/blobs/authorize-access-azure-active-directory). The key stays in memory.

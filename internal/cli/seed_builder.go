@@ -47,7 +47,14 @@ func (s *session) seedBuilder(ctx context.Context, img *image.Image, sub, locati
 		return fmt.Errorf("cannot prepare the simulated Azure: %w", err)
 	}
 	roles := 0
-	for _, r := range aib.RolesFor(img, image.Facts{Subscription: sub}, who.PrincipalID, "rehearsal") {
+	facts := image.Facts{Subscription: sub, Accounts: map[string]string{}}
+	for _, t := range img.Targets {
+		if v, ok := t.(image.ToVHD); ok && v.URI != "" {
+			group, account, _ := vhdAddress(v.URI)
+			facts.Accounts[account] = "/subscriptions/" + sub + "/resourceGroups/" + group + "/providers/Microsoft.Storage/storageAccounts/" + account
+		}
+	}
+	for _, r := range aib.RolesFor(img, facts, who.PrincipalID, "rehearsal") {
 		err := s.cloud.AssignRole(ctx, r)
 		if azure.IsNotFound(err) { // a gallery that the build is to make: whoever builds for real gives the role on its group
 			r.Scope = r.Scope[:strings.Index(r.Scope+"/providers/", "/providers/")]

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"ingot/internal/image"
 )
 
 // Gallery tells where a gallery is.
@@ -16,6 +18,15 @@ func (c Catalog) Gallery(ctx context.Context, subscription, group, name string) 
 func (c Catalog) StorageAccount(ctx context.Context, group, name string) (string, error) {
 	a, err := c.Cloud.Account(ctx, group, name)
 	return a.Location, notFound(err)
+}
+
+// FindStorageAccount looks for a storage account by its name alone, which is one of a kind in all of Azure.
+func (c Catalog) FindStorageAccount(ctx context.Context, name string) (string, error) {
+	id, err := c.Cloud.FindAccount(ctx, name)
+	if err == nil && id == "" {
+		return "", fmt.Errorf("%w: storage account %s", image.ErrNotFound, name)
+	}
+	return id, err
 }
 
 // Snapshot looks for a snapshot.

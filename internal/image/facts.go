@@ -12,7 +12,9 @@ type Facts struct {
 	Base         Base           `json:"base"`
 	Size         Size           `json:"size"`
 	Galleries    []GalleryFacts `json:"galleries,omitempty"` // one per ToGallery target, in order
-	Exists       []int          `json:"exists,omitempty"`    // targets, by their place in the template, that are there already and are to be replaced
+	// Accounts are the storage accounts that a VHD's address names, by name; ids. One that was not found, or not looked for, is not there.
+	Accounts map[string]string `json:"accounts,omitempty"`
+	Exists   []int             `json:"exists,omitempty"` // targets, by their place in the template, that are there already and are to be replaced
 }
 
 // Base is the resolved source: exactly one of the ids is set.

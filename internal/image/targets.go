@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,8 @@ type TargetCatalog interface {
 	Gallery(ctx context.Context, subscription, group, name string) (location string, err error)
 	// StorageAccount tells where a storage account of the build's subscription is.
 	StorageAccount(ctx context.Context, group, name string) (location string, err error)
+	// FindStorageAccount is the id of a storage account of the build's subscription, by its name alone.
+	FindStorageAccount(ctx context.Context, name string) (id string, err error)
 	// Snapshot tells by a nil error that there is a snapshot of that name.
 	Snapshot(ctx context.Context, group, name string) error
 	// DataDisks lists the LUNs of the data disks that an image brings along, by the id of a gallery version or a managed image.
@@ -190,6 +193,16 @@ func (r *resolver) fromSource() {
 // vhd looks for the storage account of a VHD. Whether its container is there is found out when the build begins.
 func (r *resolver) vhd(ctx context.Context, t ToVHD) {
 	if t.StorageAccount == "" {
+		// Image Builder's identity needs a role there. Where it cannot be found, nobody can say beforehand whether it has one.
+		if u, err := url.Parse(t.URI); err == nil && t.URI != "" && r.img.Engine.Name == "aib" {
+			name, _, _ := strings.Cut(u.Hostname(), ".")
+			if id, err := r.c.FindStorageAccount(ctx, name); err == nil {
+				if r.f.Accounts == nil {
+					r.f.Accounts = map[string]string{}
+				}
+				r.f.Accounts[name] = id
+			}
+		}
 		return
 	}
 	_, err := r.c.StorageAccount(ctx, t.ResourceGroup, t.StorageAccount)

@@ -13,6 +13,9 @@ func (w world) Gallery(context.Context, string, string, string) (string, error) 
 func (w world) StorageAccount(context.Context, string, string) (string, error) {
 	return "westeurope", w.miss("account")
 }
+func (w world) FindStorageAccount(context.Context, string) (string, error) {
+	return "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a", w.miss("account")
+}
 func (w world) Snapshot(context.Context, string, string) error {
 	if w.missing == "no snapshot" {
 		return nil

@@ -113,6 +113,10 @@ func needs(img *image.Image, f image.Facts) (out []need) {
 		case image.ToManagedImage:
 			add("/subscriptions/"+sub(t.Subscription)+"/resourceGroups/"+t.ResourceGroup, "make managed image "+t.Name, contributor, false, compute+"images/write", compute+"images/read", compute+"images/delete")
 		case image.ToVHD:
+			account, _, _ := strings.Cut(strings.TrimPrefix(t.URI, "https://"), ".")
+			if id := f.Accounts[account]; t.StorageAccount == "" && id != "" {
+				add(id, "write a VHD", blobWriter, true, "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write")
+			}
 			if t.StorageAccount != "" {
 				add(resource(f.Subscription, t.ResourceGroup, "Microsoft.Storage/storageAccounts/"+t.StorageAccount), "write a VHD", blobWriter, true, "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write")
 			}
