@@ -2,7 +2,7 @@
 build:
 	go build -o ingot ./cmd/ingot
 test:
-	go test -timeout 30m ./...
+	go test -timeout 45m ./...
 race:
 	go test -race -skip TestRealMachine ./internal/plan ./internal/sim ./internal/sim/guest ./internal/sim/blob ./internal/communicator ./internal/progress
 lint:
