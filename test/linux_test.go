@@ -21,7 +21,12 @@ func realGuests(t *testing.T) {
 	if m := append(qemu.Missing(), qemu.MissingForDebian()...); m != nil {
 		t.Skipf("real machines need packages that are not installed: %s", strings.Join(m, " "))
 	}
+	realSlots <- struct{}{}
+	t.Cleanup(func() { <-realSlots })
 }
+
+// realSlots lets two tests at a time have real machines: each wants a processor, and one that gets none does not boot within its limit.
+var realSlots = make(chan struct{}, 2)
 
 const linuxSeeds = `{"resources": [
   {"id": "/subscriptions/00000000-0000-4000-8000-00000000a001/resourceGroups/rg-images", "body": {"location": "westeurope"}},
