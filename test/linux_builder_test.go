@@ -12,9 +12,6 @@ import (
 func TestLinuxImageBuilder(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	realGuests(t)
-	if os.Getenv("INGOT_SOAK") == "" {
-		t.Skip("a real machine boots, which takes minutes of a processor: INGOT_SOAK=1 runs it")
-	}
 	file := filepath.Join(t.TempDir(), "linux.pkr.hcl")
 	text := `source "azure-arm" "l" {
   image_publisher = "Debian"
